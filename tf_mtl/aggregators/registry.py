@@ -1,0 +1,104 @@
+"""Aggregators by name."""
+
+import difflib
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+import keras
+
+from tf_mtl.aggregators.base import Aggregator
+
+_AggregatorType = TypeVar("_AggregatorType", bound=type[Aggregator])
+
+_REGISTRY: dict[str, type[Aggregator]] = {}
+
+
+def register(name: str) -> Callable[[_AggregatorType], _AggregatorType]:
+    """Class decorator: makes an aggregator known to `get` and to Keras.
+
+    Args:
+        name: str, unique.
+
+    Returns:
+        The decorator.
+
+    Raises:
+        ValueError: if the name is taken.
+    """
+
+    def decorate(cls: _AggregatorType) -> _AggregatorType:
+        if name in _REGISTRY:
+            raise ValueError(
+                f"`name` must be unique. Received: name={name!r}, "
+                f"taken by {_REGISTRY[name].__name__}."
+            )
+        _REGISTRY[name] = cls
+        return keras.saving.register_keras_serializable(package="tf_mtl")(cls)
+
+    return decorate
+
+
+def names(kind: Literal["loss", "gramian", "rows"] | None = None) -> list[str]:
+    """Registered names in alphabetical order.
+
+    Args:
+        kind: only those of this kind. None: all.
+
+    Returns:
+        List of str.
+    """
+    return sorted(
+        name for name, cls in _REGISTRY.items() if kind is None or cls.kind == kind
+    )
+
+
+def get(
+    identifier: str | Aggregator | dict[str, Any] | None, **kwargs: Any
+) -> Aggregator:
+    """Makes an aggregator from its name.
+
+    Args:
+        identifier: a registered name, the dict that
+            `keras.saving.serialize_keras_object` gives, an aggregator, returned as
+            it is, or None for equal weighting.
+        **kwargs: constructor arguments, for a name or None.
+
+    Returns:
+        `Aggregator`.
+
+    Raises:
+        ValueError: if the name is unknown, or arguments come with an aggregator or
+            dict.
+        TypeError: if `identifier` is none of the above.
+
+    Example:
+        >>> get("gradcraft", tau=0.5).tau
+        0.5
+    """
+    if identifier is None:
+        identifier = "ew"
+    if isinstance(identifier, str):
+        return _find(identifier)(**kwargs)
+    if kwargs:
+        raise ValueError(
+            "Arguments can only be given with a name. Received: "
+            f"identifier={identifier!r}, arguments {sorted(kwargs)}."
+        )
+    if isinstance(identifier, dict):
+        identifier = keras.saving.deserialize_keras_object(identifier)
+    if not isinstance(identifier, Aggregator):
+        raise TypeError(
+            "`identifier` must be a name, an Aggregator, its config or None. "
+            f"Received: identifier={identifier!r}."
+        )
+    return identifier
+
+
+def _find(name: str) -> type[Aggregator]:
+    if name in _REGISTRY:
+        return _REGISTRY[name]
+    close = difflib.get_close_matches(name, _REGISTRY, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(
+        f"`identifier` must be one of {names()}. Received: identifier={name!r}.{hint}"
+    )
