@@ -4,6 +4,7 @@ from tf_mtl.aggregators.base import Aggregator
 from tf_mtl.aggregators.equal_weighting import EqualWeighting
 from tf_mtl.aggregators.fixed import FixedWeighting
 from tf_mtl.aggregators.kinds import GramianWeighting, LossWeighting, RowAggregator
+from tf_mtl.aggregators.pcgrad import PCGrad
 from tf_mtl.aggregators.registry import get, names, register
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "FixedWeighting",
     "GramianWeighting",
     "LossWeighting",
+    "PCGrad",
     "RowAggregator",
     "get",
     "names",
