@@ -1,0 +1,244 @@
+"""What every registered aggregator promises."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tf_mtl import aggregators
+
+TASKS = range(5)
+
+# Every registered method as it comes, and an option that adds state.
+VARIANTS = [(name, {}) for name in aggregators.names()]
+VARIANTS += [("gradcraft", {"norm_ema": 0.9})]
+
+# Random streams differ between eager mode and XLA: where numbers are compared, the
+# methods that draw are told what to draw.
+REPRODUCIBLE = {"pcgrad": {"order": "natural"}}
+
+# T = 1 gives the plain gradient times this.
+SINGLE_TASK_FACTOR = {"fixed": 0.5}
+
+# Methods that treat the tasks by their place: fixed weights belong to a place, and
+# the natural order of PCGrad visits the first task first. See test_pcgrad.py for a
+# given order that is permuted along.
+BY_PLACE = {"fixed", "pcgrad"}
+
+
+class Method:
+    """Makes fresh aggregators of one variant."""
+
+    def __init__(self, name, options):
+        self.name = name
+        self.options = options
+
+    def __repr__(self):
+        return "-".join([self.name, *(f"{k}={v}" for k, v in self.options.items())])
+
+    def make(self, tasks):
+        """An aggregator for tasks with these indices in a larger set of tasks."""
+        required = {"fixed": {"weights": [0.5 + task for task in tasks]}}
+        options = required.get(self.name, {}) | REPRODUCIBLE.get(self.name, {})
+        return aggregators.get(self.name, **(options | self.options))
+
+
+METHODS = [Method(*variant) for variant in VARIANTS]
+
+
+@pytest.fixture(params=METHODS, ids=repr)
+def method(request):
+    return request.param
+
+
+@pytest.fixture
+def jacobian():
+    """Five conflicting rows of unlike norms, float32 `(5, 8)`."""
+    rows = np.random.default_rng(5).normal(size=(5, 8)) - 0.3 * np.eye(5, 8)
+    norms = np.array([1.0, 30.0, 0.1, 2.0, 5.0])
+    return (rows * norms[:, None]).astype("float32")
+
+
+@pytest.fixture
+def losses():
+    return np.array([0.7, 0.1, 2.0, 0.4, 1.1], "float32")
+
+
+def state_of(aggregator):
+    return [variable.numpy() for variable in aggregator.variables]
+
+
+def compiled(aggregator, jit_compile=True):
+    @tf.function(jit_compile=jit_compile)
+    def step(jacobian, losses, present):
+        return aggregator(jacobian, losses, present)
+
+    return step
+
+
+def test_eager_graph_and_xla_agree(method, jacobian, losses):
+    present = tf.constant([True, True, False, True, True])
+    steps = []
+    for wrap in (
+        lambda aggregator: aggregator,
+        lambda aggregator: compiled(aggregator, jit_compile=False),
+        lambda aggregator: compiled(aggregator, jit_compile=True),
+    ):
+        aggregator = method.make(TASKS)
+        step = wrap(aggregator)
+        step(jacobian, losses, tf.fill([5], True))
+        steps.append((step(jacobian[::-1], losses, present), state_of(aggregator)))
+    scale = np.linalg.norm(jacobian)
+    for direction, state in steps[1:]:
+        np.testing.assert_allclose(direction, steps[0][0], atol=1e-6 * scale)
+        # Inner products are float32.
+        for actual, expected in zip(state, steps[0][1], strict=True):
+            np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
+def test_second_step_does_not_retrace(method, jacobian, losses):
+    aggregator = method.make(TASKS)
+    aggregator.build(5)
+    step = compiled(aggregator)
+    present = tf.fill([5], True)
+    step(tf.constant(jacobian), tf.constant(losses), present)
+    step(tf.constant(-jacobian), tf.constant(losses), ~present)
+    assert step.experimental_get_tracing_count() == 1
+
+
+def test_graph_has_no_host_callback(method, jacobian, losses):
+    step = compiled(method.make(TASKS), jit_compile=False)
+    present = tf.fill([5], True)
+    graph = step.get_concrete_function(
+        tf.constant(jacobian), tf.constant(losses), present
+    ).graph.as_graph_def()
+    nodes = [*graph.node]
+    for function in graph.library.function:
+        nodes += function.node_def
+    assert not [n.name for n in nodes if "PyFunc" in n.op or n.op == "NumpyFunction"]
+
+
+def test_single_task_gets_its_plain_gradient(method, jacobian, losses):
+    aggregator = method.make(range(1))
+    direction = aggregator(jacobian[:1], losses[:1])
+    factor = SINGLE_TASK_FACTOR.get(method.name, 1.0)
+    np.testing.assert_allclose(direction, factor * jacobian[0], rtol=1e-6)
+
+
+def test_absent_tasks_are_left_out(method, jacobian, losses):
+    present = np.array([True, False, True, True, False])
+    known = np.flatnonzero(present)
+    with_absent, without = method.make(TASKS), method.make(known)
+    for rows in (jacobian, jacobian[::-1]):
+        hostile = np.where(present[:, None], rows, np.nan).astype("float32")
+        hostile_losses = np.where(present, losses, np.inf).astype("float32")
+        np.testing.assert_allclose(
+            with_absent(hostile, hostile_losses, present),
+            without(rows[known], losses[known]),
+            rtol=1e-5,
+            atol=1e-6 * np.linalg.norm(rows),
+        )
+
+
+def test_weights_of_absent_tasks_are_zero(method, jacobian, losses):
+    aggregator = method.make(TASKS)
+    present = np.array([True, False, True, True, False])
+    if aggregator.kind == "loss":
+        weights = aggregator.weights(losses, present)
+    elif aggregator.kind == "gramian":
+        weights = aggregator.weights(jacobian @ jacobian.T, losses, present)
+    else:
+        pytest.skip("a RowAggregator has no weights")
+    assert np.all((weights.numpy() == 0.0) == ~present)
+
+
+def test_no_task_present_gives_zero(method, jacobian, losses):
+    aggregator = method.make(TASKS)
+    direction = aggregator(jacobian, losses, np.zeros(5, bool))
+    np.testing.assert_array_equal(direction, np.zeros(8))
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_non_finite_input_gives_nan_and_keeps_the_state(
+    method, jacobian, losses, jit_compile
+):
+    aggregator = method.make(TASKS)
+    step = compiled(aggregator, jit_compile)
+    present = tf.fill([5], True)
+    step(jacobian, losses, present)
+    before = state_of(aggregator)
+    broken = jacobian.copy()
+    broken[2] = np.nan
+    broken_losses = np.where([0, 0, 1, 0, 0], np.nan, losses).astype("float32")
+    assert np.all(np.isnan(step(broken, broken_losses, present)))
+    for actual, expected in zip(state_of(aggregator), before, strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize(
+    "method", [m for m in METHODS if m.name not in BY_PLACE], ids=repr
+)
+def test_direction_does_not_depend_on_the_order_of_tasks(method, jacobian, losses):
+    order = [3, 0, 4, 1, 2]
+    plain, permuted = method.make(TASKS), method.make(TASKS)
+    for rows in (jacobian, 2 * jacobian[:, ::-1]):
+        np.testing.assert_allclose(
+            permuted(rows[order], losses[order]),
+            plain(rows, losses),
+            atol=1e-6 * np.linalg.norm(rows),
+        )
+
+
+def test_config_round_trip(method):
+    aggregator = method.make(TASKS)
+    config = keras.saving.serialize_keras_object(aggregator)
+    restored = aggregators.get(config)
+    assert type(restored) is type(aggregator)
+    assert restored.get_config() == aggregator.get_config()
+
+
+def test_restored_state_gives_the_same_next_step(method, jacobian, losses):
+    aggregator = method.make(TASKS)
+    aggregator(jacobian, losses)
+    resumed = aggregators.get(keras.saving.serialize_keras_object(aggregator))
+    resumed.build(5)
+    for variable, value in zip(resumed.variables, state_of(aggregator), strict=True):
+        variable.assign(value)
+    np.testing.assert_array_equal(
+        resumed(jacobian[::-1], losses), aggregator(jacobian[::-1], losses)
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_direction_has_the_dtype_of_the_jacobian(method, losses, dtype):
+    jacobian = tf.cast(np.eye(5, 8), dtype)
+    assert method.make(TASKS)(jacobian, losses).dtype == dtype
+
+
+@st.composite
+def hostile_jacobians(draw):
+    """Jacobians of any rank and scale with zero, repeated and opposite rows."""
+    num_tasks = draw(st.integers(1, 6))
+    rank = draw(st.integers(1, num_tasks))
+    random = np.random.default_rng(draw(st.integers(0, 2**16)))
+    rows = random.normal(size=(num_tasks, rank)) @ random.normal(size=(rank, 8))
+    exponents = st.integers(-10, 10)
+    scales = draw(st.lists(exponents, min_size=num_tasks, max_size=num_tasks))
+    rows *= 10.0 ** np.array(scales)[:, None]
+    for row in range(1, num_tasks):
+        multiple = draw(st.sampled_from([None, None, 0.0, 1.0, -1.0]))
+        if multiple is not None:
+            rows[row] = multiple * rows[row - 1]
+    return rows.astype("float32")
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(jacobian=hostile_jacobians())
+def test_direction_is_finite_on_hostile_jacobians(method, jacobian):
+    aggregator = method.make(range(len(jacobian)))
+    direction = aggregator(jacobian, np.ones(len(jacobian), "float32"))
+    assert np.all(np.isfinite(direction))
+    assert aggregator.fallback_count.numpy() == 0

@@ -1,0 +1,83 @@
+"""All canonical golden values of registered methods.
+
+The values come from public implementations in float64; the file lies in the folder
+named by `TF_MTL_SHARED` or in `shared` beside the repository.
+"""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_mtl import aggregators
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SHARED = pathlib.Path(os.environ.get("TF_MTL_SHARED", ROOT.parent / "shared"))
+PATH = SHARED / "golden" / "aggregators.json"
+GOLDEN = (
+    json.loads(PATH.read_text())
+    if PATH.exists()
+    else {"cases": {}, "entries": [], "sequences": []}
+)
+
+# Names of the file -> constructor arguments.
+ARGUMENTS = {"ema_b": "norm_ema"}
+# The file replaced random orders by the natural one.
+DEFAULTS = {"pcgrad": {"order": "natural"}}
+
+PRECISIONS = pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(tf.float64, "tol64"), (tf.float32, "tol32")]
+)
+
+pytestmark = pytest.mark.skipif(
+    not GOLDEN["entries"],
+    reason="golden/aggregators.json not found: set TF_MTL_SHARED to its folder",
+)
+
+
+def canonical(kind):
+    known = aggregators.names()
+    return [
+        pytest.param(item, id=item["id"])
+        for item in GOLDEN[kind]
+        if item["canonical"] and item["method"] in known
+    ]
+
+
+def make(item):
+    kwargs = DEFAULTS.get(item["method"], {}) | {
+        ARGUMENTS.get(name, name): value for name, value in item["params"].items()
+    }
+    if "reduction" in item:
+        kwargs["reduction"] = item["reduction"]
+    return aggregators.get(item["method"], **kwargs)
+
+
+def assert_close(actual, expected, scale, tolerance):
+    assert np.linalg.norm(actual - expected) <= tolerance * scale
+
+
+@PRECISIONS
+@pytest.mark.parametrize("entry", canonical("entries"))
+def test_direction_matches_golden_value(entry, dtype, tolerance):
+    case = GOLDEN["cases"][entry["case"]]
+    rows = tf.constant(case["rows"], dtype)
+    losses = tf.constant(case["losses"], dtype)
+    aggregator = make(entry)
+    direction = aggregator(rows, losses)
+    assert direction.dtype == dtype
+    assert_close(direction, entry["d"], entry["scale"], entry[tolerance])
+    assert aggregator.fallback_count.numpy() == 0
+
+
+@PRECISIONS
+@pytest.mark.parametrize("sequence", canonical("sequences"))
+def test_sequence_matches_golden_value(sequence, dtype, tolerance):
+    aggregator = make(sequence)
+    for step in sequence["steps"]:
+        direction = aggregator(tf.constant(step["J"], dtype), step.get("losses"))
+        scale = np.linalg.norm(step["expected_d"])
+        assert_close(direction, step["expected_d"], scale, sequence[tolerance])
