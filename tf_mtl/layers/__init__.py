@@ -1,1 +1,7 @@
-"""Layers."""
+"""Building blocks of the architectures."""
+
+from tf_mtl.layers.embeddings import FeatureEmbedding, pool
+from tf_mtl.layers.mixture import mix
+from tf_mtl.layers.stacked import PerSlice, StackedDense, StackedMLP
+
+__all__ = ["FeatureEmbedding", "PerSlice", "StackedDense", "StackedMLP", "mix", "pool"]

@@ -1,1 +1,21 @@
-"""Models."""
+"""Architectures, one per file, and the wrapper for a model of your own."""
+
+from tf_mtl.models.base import MultiTaskModel
+from tf_mtl.models.mmoe import MMoE
+from tf_mtl.models.multi_task import MultiTask
+from tf_mtl.models.registry import get, names, register
+from tf_mtl.models.shared_bottom import SharedBottom
+from tf_mtl.models.single_task import SingleTask
+from tf_mtl.models.training import TaskTrainer
+
+__all__ = [
+    "MMoE",
+    "MultiTask",
+    "MultiTaskModel",
+    "SharedBottom",
+    "SingleTask",
+    "TaskTrainer",
+    "get",
+    "names",
+    "register",
+]

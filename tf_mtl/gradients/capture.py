@@ -1,0 +1,178 @@
+"""Capture of the rows of the Jacobian: one pull-back per task."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import tensorflow as tf
+
+from tf_mtl.gradients.replicas import num_replicas, replica_concat, replica_sum
+from tf_mtl.gradients.sparse import unique_ids
+from tf_mtl.gradients.task_gradients import Block, TaskGradients
+
+# A gradient as `tf.GradientTape` gives it; `None` where nothing is reached.
+Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices | None
+
+
+def pull_back(
+    tape: tf.GradientTape,
+    targets: Any,
+    cotangents: Sequence[Any],
+    variables: Sequence[Any],
+) -> list[list[Gradient]]:
+    """Pulls one cotangent per task back to the variables.
+
+    Args:
+        tape: persistent tape which recorded `targets`.
+        targets: nest of tensors.
+        cotangents: for each task a nest like `targets`.
+        variables: variables to differentiate by.
+
+    Returns:
+        list over tasks of lists over variables.
+    """
+    return [
+        tape.gradient(targets, variables, output_gradients=cotangent)
+        for cotangent in cotangents
+    ]
+
+
+def stack_rows(
+    rows: Sequence[Sequence[Gradient]],
+    variables: Sequence[Any],
+    same_lookups: bool = False,
+) -> TaskGradients:
+    """Stacks gradients per task into blocks, summed over replicas.
+
+    Args:
+        rows: list over tasks of lists over variables, from `pull_back`. `None` is a
+            row of zeros of a loss that does not reach the variable.
+        variables: the variables. Those which no loss reaches are left out.
+        same_lookups: bool. True when all tasks went through the same lookups, so that
+            the ids of the first task are those of every task.
+
+    Returns:
+        `TaskGradients`.
+    """
+    blocks = []
+    for variable, column in zip(variables, zip(*rows, strict=True), strict=True):
+        reached = tuple(gradient is not None for gradient in column)
+        if not any(reached):
+            continue
+        if any(isinstance(gradient, tf.IndexedSlices) for gradient in column):
+            stacked, ids = _stack_sparse(column, variable, same_lookups)
+        else:
+            stacked, ids = _stack_dense(column), None
+        blocks.append(Block(variable, stacked, ids, reached))
+    return TaskGradients(blocks, num_tasks=len(rows))
+
+
+def add_penalty(
+    tape: tf.GradientTape,
+    penalty: tf.Tensor | None,
+    plain: Sequence[Gradient],
+    variables: Sequence[Any],
+) -> list[Gradient]:
+    """Adds the gradient of a regularisation loss, if there is one, to others."""
+    if penalty is None:
+        return list(plain)
+    pairs = zip(plain, tape.gradient(penalty, variables), strict=True)
+    return [add_gradients(*pair) for pair in pairs]
+
+
+def share_of_replica(gradient: tf.Tensor | tf.IndexedSlices) -> Gradient:
+    """The share of one replica of a gradient that holds for the global batch.
+
+    Keras sums gradients over replicas inside the optimizer, after this point.
+    """
+    if num_replicas() == 1:
+        return gradient
+    return map_gradient(lambda g: g / tf.cast(num_replicas(), g.dtype), gradient)
+
+
+def map_gradient(
+    function: Callable[[tf.Tensor], tf.Tensor],
+    gradient: tf.Tensor | tf.IndexedSlices,
+) -> tf.Tensor | tf.IndexedSlices:
+    """Applies a linear function to the values of a dense or sparse gradient."""
+    if isinstance(gradient, tf.IndexedSlices):
+        return type(gradient)(
+            function(gradient.values), gradient.indices, gradient.dense_shape
+        )
+    return function(gradient)
+
+
+def add_gradients(first: Gradient, second: Gradient) -> Gradient:
+    """Sum of two gradients of one variable, either of which may be `None`."""
+    if first is None or second is None:
+        return second if first is None else first
+    if isinstance(first, tf.IndexedSlices) and isinstance(second, tf.IndexedSlices):
+        return tf.IndexedSlices(
+            tf.concat([first.values, second.values], 0),
+            tf.concat([first.indices, second.indices], 0),
+            first.dense_shape,
+        )
+    return tf.convert_to_tensor(first) + tf.convert_to_tensor(second)
+
+
+def all_finite(gradients: Sequence[Gradient]) -> tf.Tensor:
+    """Whether every entry of every gradient is finite, a bool scalar."""
+    finite = [
+        tf.reduce_all(
+            tf.math.is_finite(
+                gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+            )
+        )
+        for gradient in gradients
+        if gradient is not None
+    ]
+    return tf.reduce_all(tf.stack(finite)) if finite else tf.constant(True)
+
+
+def _stack_dense(column: Sequence[Gradient]) -> tf.Tensor:
+    known = next(gradient for gradient in column if gradient is not None)
+    zeros = tf.zeros_like(known)
+    return replica_sum(tf.stack([zeros if g is None else g for g in column]))
+
+
+def _stack_sparse(
+    column: Sequence[Gradient], variable: Any, same_lookups: bool
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Rows `(num_tasks, ids, ...)` and sorted unique ids of a looked-up table."""
+    slices: list[Any] = [None if g is None else _as_slices(g, variable) for g in column]
+    known = next(piece for piece in slices if piece is not None)
+    num_tasks, width = len(column), known.values.shape[1:]
+    if same_lookups:
+        ids = known.indices
+        values = tf.stack([piece.values for piece in slices], axis=1)
+    else:
+        # Tasks may look up different ids: a list of all of them, where the entries of
+        # one task hold zeros for every other task.
+        ids = tf.concat([p.indices for p in slices if p is not None], axis=0)
+        owners = [t for t, piece in enumerate(slices) if piece is not None]
+        values = tf.concat(
+            [
+                tf.pad(
+                    slices[t].values[:, None],
+                    [[0, 0], [t, num_tasks - t - 1]] + [[0, 0]] * len(width),
+                )
+                for t in owners
+            ],
+            axis=0,
+        )
+    ids, values = replica_concat(ids), replica_concat(values)
+    unique, position = unique_ids(ids)
+    # One sum over wide entries (tasks x width) is far cheaper than one per task.
+    flat = tf.reshape(values, [-1, num_tasks * (width.num_elements() or 1)])
+    summed = tf.math.unsorted_segment_sum(flat, position, tf.shape(ids)[0])
+    rows = tf.reshape(summed, [-1, num_tasks, *width])
+    order = [1, 0, *range(2, rows.shape.rank)]
+    return tf.transpose(rows, order), unique
+
+
+def _as_slices(gradient: tf.Tensor | tf.IndexedSlices, variable: Any) -> Any:
+    if isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    # A table that one task looks up and another reads whole has a dense row.
+    ids = tf.range(variable.shape[0])
+    shape = tf.constant(variable.shape.as_list(), tf.int64)
+    return tf.IndexedSlices(gradient, ids, shape)

@@ -1,0 +1,264 @@
+"""MultiTaskModel: base of the architectures, cut into trunk, mixtures and towers."""
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_mtl import gradients
+from tf_mtl.features import Feature, Preprocessor
+from tf_mtl.gradients.replicas import replica_sum
+from tf_mtl.models.training import Backward, LossesFn, TaskTrainer, Weigh
+from tf_mtl.tasks import Task
+
+# Tensors through which all tasks pass, by name.
+Shared = dict[str, tf.Tensor]
+
+
+class MultiTaskModel(TaskTrainer):
+    """Base of the architectures.
+
+    An architecture is three functions, so that per-task gradients walk each part as
+    seldom as possible:
+
+    1. `trunk`: model inputs -> the tensors that all tasks share;
+    2. `task_inputs`: those -> one tensor per task, which only that task reads;
+    3. `towers`: those -> one raw output per task.
+
+    All variables of the trunk are shared. Variables of the other two are private: each
+    belongs to one task, or is stacked and each slice belongs to one task. Towers and
+    task inputs are walked back once for all tasks, the trunk once per task.
+
+    Args:
+        features: adapted `Preprocessor`, or a list of features that learn nothing.
+        tasks: sequence of `Task`.
+
+    Call arguments:
+        inputs: dict of model inputs, as `Preprocessor` makes them.
+        training: bool.
+
+    Returns:
+        dict of raw outputs `(batch,)` by task name: logits of binary tasks.
+    """
+
+    def __init__(
+        self,
+        features: Preprocessor | Sequence[Feature],
+        tasks: Sequence[Task],
+        **kwargs: Any,
+    ):
+        super().__init__(tasks, **kwargs)
+        if not isinstance(features, Preprocessor):
+            features = Preprocessor(features)
+        self.features = features
+        self._tables: dict[str, tuple[int, int]] | None = None
+
+    # -- the architecture --------------------------------------------------------
+
+    @abc.abstractmethod
+    def build_layers(self, tables: Mapping[str, tuple[int, int]]) -> None:
+        """Builds what cannot be built by a first call: the embedding tables."""
+
+    @abc.abstractmethod
+    def trunk(self, inputs: Mapping[str, tf.Tensor], training: bool) -> Shared:
+        """Tensors that all tasks share, each of shape `(..., batch, units)`."""
+
+    @abc.abstractmethod
+    def task_inputs(self, shared: Shared, training: bool) -> tf.Tensor:
+        """What each tower reads: `(num_tasks, batch, units)`.
+
+        Tensors of `shared` may come with a leading axis of `num_tasks` equal copies;
+        task `t` must then read copy `t` only.
+        """
+
+    @abc.abstractmethod
+    def towers(self, task_inputs: tf.Tensor, training: bool) -> tf.Tensor:
+        """Raw outputs `(num_tasks, batch)`."""
+
+    def representation_gramian(
+        self, shared: Shared, cotangents: tf.Tensor
+    ) -> tf.Tensor:
+        """Gramian of the task gradients at the shared representation.
+
+        Args:
+            shared: what `trunk` gave.
+            cotangents: gradients at `task_inputs`, `(num_tasks, batch, units)`.
+
+        Returns:
+            float32 tensor of shape `(num_tasks, num_tasks)`. Here: for an architecture
+            whose towers all read the representation itself.
+        """
+        del shared
+        flat = tf.reshape(tf.cast(cotangents, tf.float32), [len(self.tasks), -1])
+        return tf.matmul(flat, flat, transpose_b=True)
+
+    # -- building and saving -----------------------------------------------------
+
+    def build(self, input_shape: Any = None) -> None:
+        """Creates all variables.
+
+        Raises:
+            ValueError: if the features were not adapted, so that the sizes of their
+                tables are unknown.
+        """
+        del input_shape
+        self.build_layers(self._tables or self.features.tables())
+        self._tables = dict(self._tables or self.features.tables())
+        self.built = True
+        self.task_outputs(self._example(), training=False)
+
+    def build_if_adapted(self) -> None:
+        """Builds at the end of a constructor; later, if the features come later."""
+        if self.features.adapted:
+            self.build()
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """Sizes of the embedding tables, which a saved model is built from."""
+        if self._tables is None:
+            return None
+        return {"tables": {name: list(table) for name, table in self._tables.items()}}
+
+    def build_from_config(self, config: Mapping[str, Any]) -> None:
+        """Builds with given sizes, before saved vocabularies are loaded."""
+        if not self.built:
+            self._tables = {n: tuple(table) for n, table in config["tables"].items()}
+            self.build()
+
+    def get_config(self) -> dict[str, Any]:
+        """Features and tasks; architectures add their own arguments."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "features": serialize(self.features),
+            "tasks": [serialize(task) for task in self.tasks],
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Any = None
+    ) -> "MultiTaskModel":
+        """Inverse of `get_config`."""
+        del custom_objects
+        revive = keras.saving.deserialize_keras_object
+        config = dict(config)
+        config["features"] = revive(config["features"])
+        config["tasks"] = [revive(task) for task in config["tasks"]]
+        return cls(**config)
+
+    def _example(self) -> dict[str, tf.Tensor]:
+        """A batch of one row of zeros."""
+        return {
+            name: tf.zeros([1, *spec.shape[1:]], spec.dtype)
+            for name, spec in self.features.model_inputs().items()
+        }
+
+    # -- forward and backward ----------------------------------------------------
+
+    def task_outputs(self, inputs: Any, training: bool) -> list[tf.Tensor]:
+        """Raw outputs by task, each of shape `(batch,)`."""
+        shared = self.trunk(inputs, training)
+        outputs = self.towers(self.task_inputs(shared, training), training)
+        return tf.unstack(outputs, len(self.tasks))
+
+    def variable_groups(self) -> dict[str, tuple[frozenset[str], ...]]:
+        """Which task reaches which variable.
+
+        Returns:
+            dict from the path of each trainable variable to the tasks that reach it:
+            one set for a whole variable; for a stacked variable, whose slices belong
+            to one task each, one set per task.
+        """
+        names = [task.name for task in self.tasks]
+        variables = [v.value for v in self.trainable_variables]
+        with tf.GradientTape() as tape:
+            shared = list(self.trunk(self._example(), training=False).values())
+        in_trunk = tape.gradient(shared, variables)
+        whole = (frozenset(names),)
+        slices = tuple(frozenset([name]) for name in names)
+        return {
+            v.path: slices if gradient is None else whole
+            for v, gradient in zip(self.trainable_variables, in_trunk, strict=True)
+        }
+
+    def task_gradients(
+        self, inputs: Any, losses_fn: LossesFn
+    ) -> tuple[list[gradients.Gradient], gradients.TaskGradients]:
+        """Plain gradients of private variables, and rows of shared ones."""
+        num_tasks = len(self.tasks)
+        variables = [v.value for v in self.trainable_variables]
+        with tf.GradientTape(persistent=True) as tape:
+            shared = self.trunk(inputs, training=True)
+            # Each task reads a copy of its own: one walk back gives the cotangents of
+            # all tasks, apart.
+            copies = {
+                name: tf.repeat(tf.stop_gradient(tensor)[None], num_tasks, axis=0)
+                for name, tensor in shared.items()
+            }
+            tape.watch(copies)
+            outputs = self.towers(self.task_inputs(copies, True), True)
+            losses = losses_fn(tf.unstack(outputs, num_tasks))
+            penalty = self.penalty()
+        cotangents, private = tape.gradient(losses, [copies, variables])
+        rows = gradients.pull_back(
+            tape,
+            shared,
+            [{name: c[t] for name, c in cotangents.items()} for t in range(num_tasks)],
+            variables,
+        )
+        self._check_private(private, rows[0])
+        plain = gradients.add_penalty(tape, penalty, private, variables)
+        return plain, gradients.stack_rows(rows, variables, same_lookups=True)
+
+    def representation_backward(
+        self, inputs: Any, losses_fn: LossesFn, weigh: Weigh
+    ) -> Backward:
+        """One pass of the towers, weights, one pass of everything below."""
+        variables = [v.value for v in self.trainable_variables]
+        with tf.GradientTape(persistent=True) as tape:
+            shared = self.trunk(inputs, training=True)
+            read = self.task_inputs(shared, True)
+            leaf = tf.stop_gradient(read)
+            tape.watch(leaf)
+            outputs = self.towers(leaf, True)
+            losses = losses_fn(tf.unstack(outputs, len(self.tasks)))
+            penalty = self.penalty()
+        cotangents, private = tape.gradient(losses, [leaf, variables])
+        gramian = self.representation_gramian(shared, cotangents)
+        weights = weigh(replica_sum(gramian))
+        weighted = tf.cast(weights, cotangents.dtype)[:, None, None] * cotangents
+        in_trunk = tape.gradient(list(shared.values()), variables)
+        combined: list[gradients.Gradient] = [None] * len(variables)
+        # Below the towers, private variables (gates) take the plain cotangents and the
+        # trunk takes the weighted ones.
+        for is_shared, cotangent, found in (
+            (False, cotangents, private),
+            (True, weighted, combined),
+        ):
+            places = [i for i, g in enumerate(in_trunk) if (g is not None) is is_shared]
+            below = tape.gradient(
+                read, [variables[i] for i in places], output_gradients=cotangent
+            )
+            for i, gradient in zip(places, below, strict=True):
+                found[i] = gradients.add_gradients(found[i], gradient)
+        plain = gradients.add_penalty(tape, penalty, private, variables)
+        return Backward(plain, combined)
+
+    def _check_private(
+        self,
+        private: Sequence[gradients.Gradient],
+        row: Sequence[gradients.Gradient],
+    ) -> None:
+        both = [
+            v.path
+            for v, own, shared in zip(
+                self.trainable_variables, private, row, strict=True
+            )
+            if own is not None and shared is not None
+        ]
+        if both:
+            raise ValueError(
+                f"{type(self).__name__} uses variables both in its trunk and above it: "
+                f"{both}. Pass what they compute through the output of `trunk`."
+            )

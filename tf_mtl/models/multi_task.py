@@ -1,0 +1,277 @@
+"""MultiTask: trains a Keras model of your own with any aggregator."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_mtl import gradients
+from tf_mtl.features import Preprocessor
+from tf_mtl.gradients.replicas import replica_sum
+from tf_mtl.models.training import Backward, LossesFn, TaskTrainer, Weigh
+from tf_mtl.tasks import Task
+
+_PROBABILITY_EPS = 1e-7
+
+
+@keras.saving.register_keras_serializable(package="tf_mtl")
+class MultiTask(TaskTrainer):
+    """Wraps a functional or subclassed Keras model with one output per task.
+
+    Which task reaches which variable is read from the graph: the backward pass of each
+    loss says so. A variable that one loss reaches gets the plain gradient of that loss.
+
+    Args:
+        network: Keras model. Its outputs are a dict by task name, a list in task order,
+            or, for one task, a tensor; each of shape `(batch,)` or `(batch, 1)`.
+        tasks: sequence of `Task`.
+        representation: name of a layer of a functional `network`, whose output is the
+            shared representation. Needed for `surface="representation"` only.
+        from_logits: bool. Whether the outputs of binary tasks are logits; else they are
+            probabilities, which are turned back into logits.
+        allow_detached: sequence of task names that may reach no shared variable.
+        features: optional `Preprocessor` that makes the inputs of `network`, so that an
+            export takes raw columns.
+
+    Raises:
+        ValueError: if a name is unknown.
+
+    Example:
+    >>> inputs = keras.Input((4,))
+    >>> hidden = keras.layers.Dense(8, activation="relu")(inputs)
+    >>> outputs = {name: keras.layers.Dense(1)(hidden) for name in ("click", "like")}
+    >>> network = keras.Model(inputs, outputs)
+    >>> model = MultiTask(network, [Task("click"), Task("like")])
+    >>> model.compile("adam", aggregator="gradcraft")
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        tasks: Sequence[Task],
+        representation: str | None = None,
+        from_logits: bool = True,
+        allow_detached: Sequence[str] = (),
+        features: Preprocessor | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(tasks, **kwargs)
+        names = [task.name for task in self.tasks]
+        unknown = sorted(set(allow_detached) - set(names))
+        if unknown:
+            raise ValueError(
+                f"`allow_detached` must name tasks. Received: {unknown}. "
+                f"Known tasks: {names}."
+            )
+        self.network = network
+        self.representation = representation
+        self.from_logits = from_logits
+        self.allow_detached = tuple(allow_detached)
+        self.features = features
+        if representation is not None:
+            self._representation_layer()
+        self.built = network.built
+
+    def build(self, input_shape: Any = None) -> None:
+        """Builds the network."""
+        if not self.network.built:
+            self.network.build(input_shape)
+
+    def task_outputs(self, inputs: Any, training: bool) -> list[tf.Tensor]:
+        """Raw outputs by task, each of shape `(batch,)`."""
+        return self._by_task(self.network(inputs, training=training))
+
+    def task_gradients(
+        self, inputs: Any, losses_fn: LossesFn
+    ) -> tuple[list[gradients.Gradient], gradients.TaskGradients]:
+        """Plain gradients of private variables, and rows of shared ones."""
+        variables = [v.value for v in self.trainable_variables]
+        with tf.GradientTape(persistent=True) as tape:
+            losses = losses_fn(self.task_outputs(inputs, training=True))
+            penalty = self.penalty()
+        rows = [tape.gradient(loss, variables) for loss in losses]
+        is_shared = [_count(column) > 1 for column in zip(*rows, strict=True)]
+        self._check_attached(rows, is_shared)
+        private = [
+            None if shared else next((g for g in column if g is not None), None)
+            for column, shared in zip(zip(*rows, strict=True), is_shared, strict=True)
+        ]
+        kept = [
+            [g if shared else None for g, shared in zip(row, is_shared, strict=True)]
+            for row in rows
+        ]
+        plain = gradients.add_penalty(tape, penalty, private, variables)
+        return plain, gradients.stack_rows(kept, variables)
+
+    def representation_backward(
+        self, inputs: Any, losses_fn: LossesFn, weigh: Weigh
+    ) -> Backward:
+        """Rows at the representation, then one pass of the weighted loss."""
+        variables = [v.value for v in self.trainable_variables]
+        network = self.network
+        probe = keras.Model(
+            network.inputs, [self._representation_layer().output, network.output]
+        )
+        with tf.GradientTape(persistent=True) as tape:
+            representation, outputs = probe(inputs, training=True)
+            losses = losses_fn(self._by_task(outputs))
+            penalty = self.penalty()
+        rows = [tape.gradient(loss, [representation, *variables]) for loss in losses]
+        cotangents = tf.stack(
+            [
+                tf.zeros_like(representation) if row[0] is None else row[0]
+                for row in rows
+            ]
+        )
+        flat = tf.reshape(tf.cast(cotangents, tf.float32), [len(rows), -1])
+        weights = weigh(replica_sum(tf.matmul(flat, flat, transpose_b=True)))
+        weighted = tape.gradient(
+            losses, variables, output_gradients=tf.unstack(weights, len(losses))
+        )
+        in_bottom = tape.gradient(representation, variables)
+        columns = list(zip(*[row[1:] for row in rows], strict=True))
+        is_private = [
+            bottom is None and _count(column) == 1
+            for bottom, column in zip(in_bottom, columns, strict=True)
+        ]
+        private = [
+            next(g for g in column if g is not None) if alone else None
+            for column, alone in zip(columns, is_private, strict=True)
+        ]
+        shared = [
+            None if alone else g for g, alone in zip(weighted, is_private, strict=True)
+        ]
+        plain = gradients.add_penalty(tape, penalty, private, variables)
+        return Backward(plain, shared)
+
+    def variable_groups(self, inputs: Any) -> dict[str, tuple[frozenset[str], ...]]:
+        """Which task reaches which variable, for an example batch.
+
+        Returns:
+            dict from the path of each trainable variable to a set of task names.
+        """
+        variables = [v.value for v in self.trainable_variables]
+        with tf.GradientTape(persistent=True) as tape:
+            outputs = self.task_outputs(inputs, training=False)
+        rows = [tape.gradient(output, variables) for output in outputs]
+        return {
+            v.path: (
+                frozenset(
+                    task.name
+                    for task, g in zip(self.tasks, column, strict=True)
+                    if g is not None
+                ),
+            )
+            for v, column in zip(
+                self.trainable_variables, zip(*rows, strict=True), strict=True
+            )
+        }
+
+    def check_representation(self) -> None:
+        """Raises a ValueError if no layer was named as the representation."""
+        if self.representation is None:
+            raise ValueError(
+                "`surface='representation'` needs to know the shared representation. "
+                "Pass MultiTask(..., representation='name of a layer'), or use "
+                "surface='parameters'."
+            )
+
+    def get_build_config(self) -> dict[str, Any]:
+        """Nothing: the network is saved as it was built."""
+        return {"input_shape": None}
+
+    def build_from_config(self, config: Mapping[str, Any]) -> None:
+        """Takes the network as it was loaded."""
+        self.built = self.network.built
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "network": serialize(self.network),
+            "tasks": [serialize(task) for task in self.tasks],
+            "representation": self.representation,
+            "from_logits": self.from_logits,
+            "allow_detached": list(self.allow_detached),
+            "features": None if self.features is None else serialize(self.features),
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Any = None
+    ) -> "MultiTask":
+        """Inverse of `get_config`."""
+        del custom_objects
+        revive = keras.saving.deserialize_keras_object
+        config = dict(config)
+        config["network"] = revive(config["network"])
+        config["tasks"] = [revive(task) for task in config["tasks"]]
+        if config["features"] is not None:
+            config["features"] = revive(config["features"])
+        return cls(**config)
+
+    def _by_task(self, outputs: Any) -> list[tf.Tensor]:
+        names = [task.name for task in self.tasks]
+        if isinstance(outputs, Mapping):
+            missing = sorted(set(names) - set(outputs))
+            if missing:
+                raise ValueError(
+                    f"`network` has no output for the tasks {missing}. "
+                    f"Received outputs: {sorted(outputs)}."
+                )
+            outputs = [outputs[name] for name in names]
+        elif not isinstance(outputs, (list, tuple)):
+            outputs = [outputs]
+        if len(outputs) != len(names):
+            raise ValueError(
+                f"`network` must give one output per task. Received: {len(outputs)} "
+                f"outputs for the tasks {names}."
+            )
+        return [
+            self._to_raw(task, output)
+            for task, output in zip(self.tasks, outputs, strict=True)
+        ]
+
+    def _to_raw(self, task: Task, output: tf.Tensor) -> tf.Tensor:
+        if output.shape.rank not in (1, 2) or output.shape[1:].num_elements() != 1:
+            raise ValueError(
+                f"The output of task {task.name!r} must have shape `(batch,)` or "
+                f"`(batch, 1)`. Received: shape={tuple(output.shape)}."
+            )
+        output = tf.cast(tf.reshape(output, [-1]), tf.float32)
+        if self.from_logits or task.kind != "binary":
+            return output
+        output = tf.clip_by_value(output, _PROBABILITY_EPS, 1 - _PROBABILITY_EPS)
+        return tf.math.log(output) - tf.math.log1p(-output)
+
+    def _representation_layer(self) -> keras.layers.Layer:
+        if not self.network.built or not getattr(self.network, "inputs", None):
+            raise ValueError(
+                "`representation` names a layer of a functional model. "
+                f"Received: network of type {type(self.network).__name__}."
+            )
+        return self.network.get_layer(self.representation)
+
+    def _check_attached(
+        self, rows: Sequence[Sequence[gradients.Gradient]], is_shared: Sequence[bool]
+    ) -> None:
+        if not any(is_shared):
+            return
+        detached = [
+            task.name
+            for task, row in zip(self.tasks, rows, strict=True)
+            if task.name not in self.allow_detached
+            and not any(g is not None for g, s in zip(row, is_shared, strict=True) if s)
+        ]
+        if detached:
+            raise ValueError(
+                f"The losses of the tasks {detached} reach no shared variable. Their "
+                "towers may not read the representation, or `stop_gradient` cuts them "
+                f"off. Pass `allow_detached={detached}` if this is intended."
+            )
+
+
+def _count(column: Sequence[gradients.Gradient]) -> int:
+    return sum(gradient is not None for gradient in column)

@@ -1,0 +1,42 @@
+"""Architectures by name."""
+
+import difflib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+_REGISTRY: dict[str, type] = {}
+Model = TypeVar("Model", bound=type)
+
+
+def register(name: str) -> Callable[[Model], Model]:
+    """Class decorator that makes an architecture known by a name."""
+
+    def decorate(cls: Model) -> Model:
+        _REGISTRY[name] = cls
+        return cls
+
+    return decorate
+
+
+def names() -> list[str]:
+    """Names of all architectures, sorted."""
+    return sorted(_REGISTRY)
+
+
+def get(name: str) -> Any:
+    """The class of an architecture.
+
+    Args:
+        name: registered name.
+
+    Returns:
+        Subclass of `MultiTaskModel`.
+
+    Raises:
+        ValueError: if the name is unknown; the message lists the known ones.
+    """
+    if name not in _REGISTRY:
+        close = difflib.get_close_matches(name, _REGISTRY, 1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"Unknown model {name!r}. Known models: {names()}.{hint}")
+    return _REGISTRY[name]

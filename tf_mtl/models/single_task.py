@@ -1,0 +1,72 @@
+"""SingleTask: independent networks, one per task, computed together."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_mtl.features import Feature, Preprocessor
+from tf_mtl.layers import FeatureEmbedding, StackedMLP
+from tf_mtl.models.base import MultiTaskModel, Shared
+from tf_mtl.models.registry import register
+from tf_mtl.tasks import Task
+
+
+@register("single_task")
+@keras.saving.register_keras_serializable(package="tf_mtl")
+class SingleTask(MultiTaskModel):
+    """The reference without sharing: each task has embeddings and layers of its own.
+
+    All networks are stacked and run in one pass. Since no variable is shared, every
+    aggregator gives each task its plain gradient.
+
+    Args:
+        features: see `MultiTaskModel`.
+        tasks: see `MultiTaskModel`.
+        units: widths of the hidden layers of each network.
+        dropout: float in `[0, 1)`, after each hidden layer.
+    """
+
+    def __init__(
+        self,
+        features: Preprocessor | Sequence[Feature],
+        tasks: Sequence[Task],
+        units: Sequence[int] = (256, 128, 64),
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ):
+        super().__init__(features, tasks, **kwargs)
+        self.units = tuple(units)
+        self.dropout = dropout
+        self.embedding = FeatureEmbedding(
+            self.features.features, copies=len(self.tasks), name="embedding"
+        )
+        self.tower = StackedMLP(
+            len(self.tasks), self.units, output_units=1, dropout=dropout, name="tower"
+        )
+        self.build_if_adapted()
+
+    def build_layers(self, tables: Mapping[str, tuple[int, int]]) -> None:
+        """Creates the embedding tables, as wide as all tasks together."""
+        self.embedding.build(tables)
+
+    def trunk(self, inputs: Mapping[str, tf.Tensor], training: bool) -> Shared:
+        """Nothing is computed together: the inputs."""
+        return dict(inputs)
+
+    def task_inputs(self, shared: Shared, training: bool) -> tf.Tensor:
+        """The embeddings of each task."""
+        embedded = self.embedding(shared)
+        return embedded if len(self.tasks) > 1 else embedded[None]
+
+    def towers(self, task_inputs: tf.Tensor, training: bool) -> tf.Tensor:
+        """Raw outputs `(num_tasks, batch)`."""
+        return self.tower(task_inputs, training=training)[..., 0]
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "units": self.units, "dropout": self.dropout}
+
+    def _has_shared_variables(self) -> bool:
+        return False

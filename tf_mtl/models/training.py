@@ -1,0 +1,495 @@
+"""Training of multi-task models: compile, train_step, test_step, state."""
+
+import abc
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_mtl import aggregators, gradients
+from tf_mtl.gradients.replicas import num_replicas, replica_sum
+from tf_mtl.tasks import Targets, Task, check_tasks, read_targets
+
+SURFACES = ("parameters", "representation")
+
+# Gramian of the task gradients -> weights of the tasks.
+Weigh = Callable[[tf.Tensor], tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Backward:
+    """What a backward pass found.
+
+    Attributes:
+        plain: list over variables, this replica's gradient to be applied as is: that of
+            a variable that a single task reaches, and that of a penalty; else `None`.
+        shared: list over variables, the aggregated gradient of a shared variable, else
+            `None`. Summed over replicas already.
+    """
+
+    plain: list[gradients.Gradient]
+    shared: list[gradients.Gradient]
+
+
+class TaskTrainer(keras.Model, abc.ABC):
+    """A Keras model whose train step sees the gradient of each task.
+
+    Subclasses say how outputs and gradients of the tasks come about.
+
+    Args:
+        tasks: sequence of `Task`. Their order is the order of all rows.
+    """
+
+    def __init__(self, tasks: Sequence[Task], **kwargs: Any):
+        kwargs.setdefault("name", type(self).__name__.lower())
+        super().__init__(**kwargs)
+        self.tasks = check_tasks(tasks)
+        self.aggregator: Any = None
+        self.surface = "parameters"
+        self.train_metrics = False
+        self._loss_metric = keras.metrics.Mean(name="loss")
+        self._task_loss_metrics = [
+            keras.metrics.Mean(name=f"{task.name}_loss") for task in self.tasks
+        ]
+        self._task_metrics = [task.make_metrics() for task in self.tasks]
+        self._skipped_metric = keras.metrics.Sum(name="skipped_updates")
+
+    # -- what a subclass provides ------------------------------------------------
+
+    @abc.abstractmethod
+    def task_outputs(self, inputs: Any, training: bool) -> list[tf.Tensor]:
+        """Raw outputs (logits or values) by task, each of shape `(batch,)`."""
+
+    @abc.abstractmethod
+    def task_gradients(
+        self, inputs: Any, losses_fn: "LossesFn"
+    ) -> tuple[list[gradients.Gradient], gradients.TaskGradients]:
+        """Plain gradients by variable, see `Backward`, and rows of shared ones."""
+
+    @abc.abstractmethod
+    def representation_backward(
+        self, inputs: Any, losses_fn: "LossesFn", weigh: Weigh
+    ) -> Backward:
+        """Backward pass with weights from the rows at the shared representation."""
+
+    def check_representation(self) -> None:  # noqa: B027 (most have nothing to check)
+        """Raises a ValueError if the model has no known shared representation."""
+
+    # -- Keras interface ---------------------------------------------------------
+
+    def compile(  # noqa: D417 (the rest is described by Keras)
+        self,
+        optimizer: Any = "adam",
+        aggregator: Any = "ew",
+        surface: str = "parameters",
+        train_metrics: bool = False,
+        jit_compile: str | bool = "auto",
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        auto_scale_loss: bool = True,
+    ) -> None:
+        """Configures the model for training.
+
+        Args:
+            optimizer: Keras optimizer; the lazy ones of `tf_mtl.optimizers` cost
+                nothing per row of a table that is not looked up.
+            aggregator: name, config or object, see `tf_mtl.aggregators`.
+            surface: `"parameters"`, exact task gradients of the shared variables; or
+                `"representation"`, task gradients at the shared representation, which
+                cost one backward pass below it.
+            train_metrics: bool. Whether the metrics of the tasks are also updated
+                while training. Off: training logs show losses only.
+
+        Raises:
+            ValueError: if an aggregator or surface is unknown, or they do not go
+                together with each other or with the optimizer.
+        """
+        if surface not in SURFACES:
+            raise ValueError(
+                f"`surface` must be one of {SURFACES}. Received: surface={surface!r}."
+            )
+        aggregator = aggregators.get(aggregator)
+        if surface == "representation" and aggregator.kind == "rows":
+            raise ValueError(
+                f"`surface='representation'` gives weights, but the aggregator "
+                f"{type(aggregator).__name__} edits rows. Pass surface='parameters'."
+            )
+        if surface == "representation":
+            self.check_representation()
+        aggregator.build(len(self.tasks))
+        super().compile(
+            optimizer=optimizer,
+            jit_compile=jit_compile,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            auto_scale_loss=auto_scale_loss,
+        )
+        steps = getattr(self.optimizer, "gradient_accumulation_steps", None)
+        if steps and aggregator.kind != "loss":
+            raise ValueError(
+                "`gradient_accumulation_steps` of the optimizer adds up gradients "
+                "after the aggregation, but a conflict is a property of the whole "
+                f"batch. Received: gradient_accumulation_steps={steps} with the "
+                f"aggregator {type(aggregator).__name__}. Use a larger batch."
+            )
+        self.aggregator = aggregator
+        self.surface = surface
+        self.train_metrics = train_metrics
+        self._compile_arguments = {
+            "surface": surface,
+            "train_metrics": train_metrics,
+            "jit_compile": jit_compile,
+            "run_eagerly": run_eagerly,
+            "steps_per_execution": steps_per_execution,
+            "auto_scale_loss": auto_scale_loss,
+        }
+
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """`keras.Model.fit`, which also warns once when updates were skipped."""
+        callbacks = kwargs.pop("callbacks", None) or []
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            if not isinstance(callbacks, (list, tuple)):
+                callbacks = [callbacks]
+            callbacks = [*callbacks, _SkippedUpdatesWarning()]
+        return super().fit(*args, callbacks=callbacks, **kwargs)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """All metrics, reset at the start of an epoch or an evaluation."""
+        return [
+            self._loss_metric,
+            *self._task_loss_metrics,
+            *(metric for group in self._task_metrics for metric in group),
+            self._skipped_metric,
+        ]
+
+    def call(self, inputs: Any, training: bool = False) -> dict[str, tf.Tensor]:
+        """Raw outputs by task name: logits, or values of a regression.
+
+        Args:
+            inputs: as the model takes them.
+            training: bool.
+
+        Returns:
+            dict of float32 tensors of shape `(batch,)`.
+        """
+        outputs = self.task_outputs(inputs, training)
+        return {task.name: out for task, out in zip(self.tasks, outputs, strict=True)}
+
+    def predictions(self, inputs: Any) -> dict[str, tf.Tensor]:
+        """Probabilities (binary tasks) and values (regression) by task name.
+
+        Returns:
+            dict of float32 tensors of shape `(batch,)`.
+        """
+        outputs = self.task_outputs(inputs, training=False)
+        return {
+            task.name: task.predictions(out)
+            for task, out in zip(self.tasks, outputs, strict=True)
+        }
+
+    def predict_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Predictions for a batch of `predict`."""
+        inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return self.predictions(inputs)
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Losses and metrics of a batch of `evaluate`."""
+        inputs, labels, weight = keras.utils.unpack_x_y_sample_weight(data)
+        targets = read_targets(self.tasks, labels, weight)
+        outputs = self.task_outputs(inputs, training=False)
+        losses = self._task_losses(outputs, targets)
+        self._update_losses(losses, targets)
+        self._update_metrics(outputs, targets)
+        return self._logs(training=False)
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """One update of all variables from a batch of `fit`."""
+        inputs, labels, weight = keras.utils.unpack_x_y_sample_weight(data)
+        targets = read_targets(self.tasks, labels, weight)
+        forward: dict[str, Any] = {}
+
+        def losses_fn(outputs: list[tf.Tensor]) -> list[tf.Tensor]:
+            forward["outputs"] = outputs
+            forward["losses"] = self._task_losses(outputs, targets)
+            return forward["losses"]
+
+        backward = self._backward(inputs, losses_fn, _present(targets))
+        self._apply(backward, forward["losses"])
+        self._update_losses(forward["losses"], targets)
+        if self.train_metrics:
+            self._update_metrics(forward["outputs"], targets)
+        return self._logs(training=True)
+
+    def gramian(self, inputs: Any, labels: Any) -> tf.Tensor:
+        """Gramian of the task gradients for a batch, as a diagnosis.
+
+        Args:
+            inputs: as the model takes them.
+            labels: as `fit` takes them.
+
+        Returns:
+            float32 tensor of shape `(num_tasks, num_tasks)`.
+        """
+        targets = read_targets(self.tasks, labels)
+        _, rows = self.task_gradients(
+            inputs, lambda outputs: self._task_losses(outputs, targets)
+        )
+        return rows.gramian()
+
+    # -- saving ------------------------------------------------------------------
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """Arguments of `compile`, for saving."""
+        if not self.compiled:
+            return None
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "optimizer": serialize(self.optimizer),
+            "aggregator": serialize(self.aggregator),
+            **self._compile_arguments,
+        }
+
+    def compile_from_config(self, config: Mapping[str, Any]) -> None:
+        """Compiles as a saved model was compiled."""
+        config = dict(config)
+        revive = keras.saving.deserialize_keras_object
+        config["optimizer"] = revive(config["optimizer"])
+        config["aggregator"] = revive(config["aggregator"])
+        self.compile(**config)
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Saves, beside the weights, the state of the aggregator and all seeds."""
+        super().save_own_variables(store)
+        for name, variable in self._state().items():
+            store[name] = keras.ops.convert_to_numpy(variable)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Inverse of `save_own_variables`."""
+        own = {key: store[key] for key in store.keys() if "/" not in _plain(key)}  # noqa: SIM118
+        super().load_own_variables(own)
+        for name, variable in self._state().items():
+            if name in store.keys():  # noqa: SIM118
+                variable.assign(store[name])
+
+    def _state(self) -> dict[str, keras.Variable]:
+        known = {id(v) for v in [*self.weights, *self.metrics_variables]}
+        if self.compiled:
+            known |= {id(v) for v in self.optimizer.variables}
+        seeds = [v for v in self.variables if id(v) not in known]
+        state = {f"seed-{i}": v for i, v in enumerate(seeds)}
+        if self.aggregator is not None:
+            own = self.aggregator.variables
+            state |= {f"aggregator-{i}": v for i, v in enumerate(own)}
+        return state
+
+    # -- the step ----------------------------------------------------------------
+
+    def _task_losses(
+        self, outputs: list[tf.Tensor], targets: Targets
+    ) -> list[tf.Tensor]:
+        """Loss of each task: this replica's share of the mean over known labels."""
+        counts = _known_counts(targets)
+        losses = []
+        for i, task in enumerate(self.tasks):
+            each = task.example_losses(
+                targets.labels[i], tf.cast(outputs[i], tf.float32)
+            )
+            # An unknown label may have a loss of NaN: select, do not multiply.
+            each = tf.where(targets.known[i], each * targets.weights[i], 0.0)
+            losses.append(
+                task.weight * tf.reduce_sum(each) / tf.maximum(counts[i], 1.0)
+            )
+        return losses
+
+    def _backward(
+        self, inputs: Any, losses_fn: "LossesFn", present: tf.Tensor
+    ) -> Backward:
+        aggregator, scale = self.aggregator, self._loss_scale()
+        seen: dict[str, tf.Tensor] = {}
+
+        def recorded(outputs: list[tf.Tensor]) -> list[tf.Tensor]:
+            losses = losses_fn(outputs)
+            seen["losses"] = replica_sum(tf.stack(losses))
+            return [loss * scale for loss in losses]
+
+        def weigh(gramian: tf.Tensor) -> tf.Tensor:
+            return aggregator.weights(
+                gramian / (scale * scale), seen["losses"], present
+            )
+
+        if aggregator.kind == "loss" or not self._has_shared_variables():
+            return self._weighted_backward(inputs, recorded, seen, present)
+        if self.surface == "representation":
+            return self.representation_backward(inputs, recorded, weigh)
+        plain, rows = self.task_gradients(inputs, recorded)
+        if aggregator.kind == "gramian":
+            directions = rows.weighted_sum(weigh(rows.gramian()))
+        else:
+            directions = rows.combine(
+                lambda blocks: aggregator.combine(blocks, seen["losses"], present)
+            )
+        by_id = {
+            id(block.variable): direction
+            for block, direction in zip(rows.blocks, directions, strict=True)
+        }
+        shared = [by_id.get(id(v.value)) for v in self.trainable_variables]
+        return Backward(plain, shared)
+
+    def _weighted_backward(
+        self,
+        inputs: Any,
+        losses_fn: "LossesFn",
+        seen: dict[str, tf.Tensor],
+        present: tf.Tensor,
+    ) -> Backward:
+        """One backward pass of the weighted sum of the losses."""
+        variables = [v.value for v in self.trainable_variables]
+        with tf.GradientTape() as tape:
+            losses = losses_fn(self.task_outputs(inputs, training=True))
+            penalty = self.penalty()
+        weights = tf.ones_like(seen["losses"])
+        if self.aggregator.kind == "loss":
+            weights = self.aggregator.weights(seen["losses"], present)
+        targets, cotangents = list(losses), tf.unstack(weights, len(losses))
+        if penalty is not None:
+            targets, cotangents = [*targets, penalty], [*cotangents, tf.ones([])]
+        found = tape.gradient(targets, variables, output_gradients=cotangents)
+        return Backward(found, [None] * len(found))
+
+    def _has_shared_variables(self) -> bool:
+        return True
+
+    def _apply(self, backward: Backward, losses: list[tf.Tensor]) -> None:
+        variables: list[keras.Variable] = []
+        found: list[gradients.Gradient] = []
+        for i, variable in enumerate(self.trainable_variables):
+            shared = backward.shared[i]
+            if shared is not None:
+                shared = gradients.share_of_replica(shared)
+            gradient = gradients.add_gradients(backward.plain[i], shared)
+            if gradient is not None:
+                if isinstance(gradient, tf.IndexedSlices):
+                    gradient = gradients.unique_slices(gradient)
+                variables.append(variable)
+                found.append(gradient)
+        is_ok = gradients.all_finite([*losses, *found])
+        is_ok = replica_sum(tf.cast(is_ok, tf.int32)) == num_replicas()
+        self._skipped_metric.update_state(tf.cast(~is_ok, tf.float32) / num_replicas())
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            # It must see non-finite gradients: it skips them and lowers its scale.
+            self.optimizer.apply(found, variables)
+        elif num_replicas() > 1:
+            # Optimizers merge replicas, which is not possible inside a condition:
+            # hand them a zero gradient instead of skipping.
+            zeroed = [
+                gradients.map_gradient(
+                    lambda g: tf.where(is_ok, g, tf.zeros_like(g)), g
+                )
+                for g in found
+            ]
+            self.optimizer.apply(zeroed, variables)
+        else:
+            if not self.optimizer.built:
+                with tf.init_scope():
+                    self.optimizer.build(self.trainable_variables)
+            tf.cond(
+                is_ok,
+                lambda: _then_zero(self.optimizer.apply(found, variables)),
+                lambda: tf.constant(0),
+            )
+
+    def penalty(self) -> tf.Tensor | None:
+        """Regularisation losses of the last forward pass, which are no task's business.
+
+        Returns:
+            float32 scalar, this replica's share of the sum; `None` if there are none.
+        """
+        penalties = [tf.cast(loss, tf.float32) for loss in self.losses]
+        if not penalties:
+            return None
+        return tf.add_n(penalties) * self._loss_scale() / num_replicas()
+
+    def _loss_scale(self) -> tf.Tensor:
+        return tf.cast(self.optimizer.scale_loss(tf.constant(1.0)), tf.float32)
+
+    # -- logs --------------------------------------------------------------------
+
+    def _update_losses(self, losses: list[tf.Tensor], targets: Targets) -> None:
+        counts = _known_counts(targets)
+        batch = tf.cast(tf.shape(targets.labels[0])[0], tf.float32)
+        self._loss_metric.update_state(tf.add_n(losses) * num_replicas(), batch)
+        for i, (task, metric) in enumerate(
+            zip(self.tasks, self._task_loss_metrics, strict=True)
+        ):
+            plain = losses[i] / task.weight if task.weight else losses[i]
+            share = counts[i] / num_replicas()
+            metric.update_state(plain * num_replicas(), share)
+
+    def _update_metrics(self, outputs: list[tf.Tensor], targets: Targets) -> None:
+        for i, task in enumerate(self.tasks):
+            predictions = task.predictions(tf.cast(outputs[i], tf.float32))
+            predictions = tf.where(targets.known[i], predictions, 0.0)
+            for metric in self._task_metrics[i]:
+                metric.update_state(
+                    targets.labels[i][:, None],
+                    predictions[:, None],
+                    sample_weight=targets.weights[i],
+                )
+
+    def _logs(self, training: bool) -> dict[str, tf.Tensor]:
+        logged = [self._loss_metric, *self._task_loss_metrics]
+        if self.train_metrics or not training:
+            logged += [metric for group in self._task_metrics for metric in group]
+        if training:
+            logged.append(self._skipped_metric)
+        logs = {metric.name: metric.result() for metric in logged}
+        if training and self.aggregator.kind != "loss":
+            logs["fallbacks"] = tf.convert_to_tensor(self.aggregator.fallback_count)
+        return logs
+
+
+# Raw outputs by task -> losses by task.
+LossesFn = Callable[[list[tf.Tensor]], list[tf.Tensor]]
+
+
+class _SkippedUpdatesWarning(keras.callbacks.Callback):
+    """Warns once per `fit` when a step was skipped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_warned = False
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Looks at the count of the epoch."""
+        skipped = (logs or {}).get("skipped_updates", 0)
+        if skipped and not self._is_warned:
+            self._is_warned = True
+            warnings.warn(
+                f"{int(skipped)} update(s) of epoch {epoch + 1} were skipped, because "
+                "a loss or gradient was not finite. Look for non-finite values in the "
+                "features, labels or sample weights, or lower the learning rate.",
+                stacklevel=2,
+            )
+
+
+def _known_counts(targets: Targets) -> list[tf.Tensor]:
+    counts = tf.stack([tf.reduce_sum(tf.cast(k, tf.float32)) for k in targets.known])
+    return tf.unstack(replica_sum(counts), len(targets.known))
+
+
+def _present(targets: Targets) -> tf.Tensor:
+    return tf.stack(_known_counts(targets)) > 0
+
+
+def _plain(key: str) -> str:
+    return "/" if key.startswith(("seed-", "aggregator-")) else key
+
+
+def _then_zero(_: Any) -> tf.Tensor:
+    return tf.constant(0)

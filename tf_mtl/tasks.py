@@ -1,0 +1,277 @@
+"""Task: one target with its label, loss, metrics, mask and weight."""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+KINDS = ("binary", "regression")
+
+LossFn = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+@keras.saving.register_keras_serializable(package="tf_mtl")
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+    """One target of a multi-task model.
+
+    A label is *known* where its mask is non-zero, it is not NaN and it is not
+    `missing_label`. The loss of the task is the mean over the known labels of
+    `sample_weight * loss`, times `weight`. A task without a known label in a batch is
+    *absent* from that step.
+
+    Args:
+        name: str. Names the output, the logs and the row of the Jacobian.
+        kind: `"binary"` (a logit inside, a probability at the output) or
+            `"regression"` (the value itself).
+        label: str, the key of the label column. Defaults to `name`.
+        loss: `None` for the default of the kind (cross-entropy from logits, squared
+            error), the name of a Keras loss, a `keras.losses.Loss`, or a function
+            `(labels, outputs) -> losses` on float32 tensors of shape `(batch, 1)`.
+            Outputs of a binary task are logits.
+        metrics: list of names or objects of Keras metrics on predictions
+            (probabilities for a binary task). Default: `["auc"]` or `["rmse"]`.
+        weight: float, not negative. Static factor of the loss.
+        mask: str or `None`, the key of a column which is 0 where the label is unknown.
+        missing_label: float or `None`. A label value that means "unknown", for
+            example `-1`. NaN always does.
+        sample_weight: str or `None`, the key of a column of importance weights.
+        primary: bool. Whether the task is a main target, for models and reports that
+            distinguish main from auxiliary tasks.
+
+    Raises:
+        ValueError: if an argument is outside its range.
+    """
+
+    name: str
+    kind: str = "binary"
+    label: str | None = None
+    loss: str | keras.losses.Loss | LossFn | None = None
+    metrics: Sequence[str | keras.metrics.Metric] | None = None
+    weight: float = 1.0
+    mask: str | None = None
+    missing_label: float | None = None
+    sample_weight: str | None = None
+    primary: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ValueError(
+                f"`name` must be a non-empty string. Received: name={self.name!r}."
+            )
+        if self.kind not in KINDS:
+            raise ValueError(
+                f"`kind` of task {self.name!r} must be one of {KINDS}. "
+                f"Received: kind={self.kind!r}."
+            )
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise ValueError(
+                f"`weight` of task {self.name!r} must be finite and not negative. "
+                f"Received: weight={self.weight}."
+            )
+
+    @property
+    def label_key(self) -> str:
+        """Key of the label column."""
+        return self.label or self.name
+
+    @property
+    def columns(self) -> list[str]:
+        """Keys of all the columns that the task reads from the labels."""
+        return [key for key in (self.label_key, self.mask, self.sample_weight) if key]
+
+    def example_losses(self, labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        """Loss of each example, unweighted.
+
+        Args:
+            labels: float32 tensor of shape `(batch,)`.
+            outputs: float32 tensor of shape `(batch,)`: logits of a binary task,
+                values of a regression.
+
+        Returns:
+            float32 tensor of shape `(batch,)`.
+        """
+        if self.loss is None:
+            if self.kind == "binary":
+                return tf.nn.sigmoid_cross_entropy_with_logits(labels, outputs)
+            return tf.square(outputs - labels)
+        loss = keras.losses.get(self.loss) if isinstance(self.loss, str) else self.loss
+        call = loss.call if isinstance(loss, keras.losses.Loss) else loss
+        return tf.reshape(call(labels[:, None], outputs[:, None]), [-1])
+
+    def predictions(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Probability (binary) or value (regression) for raw model outputs."""
+        return tf.sigmoid(outputs) if self.kind == "binary" else outputs
+
+    def make_metrics(self) -> list[keras.metrics.Metric]:
+        """New metric objects, named `<task>_<metric>`."""
+        default = ["auc"] if self.kind == "binary" else ["rmse"]
+        identifiers = default if self.metrics is None else self.metrics
+        return [_make_metric(self.name, identifier) for identifier in identifiers]
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments, objects serialised."""
+        config = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        serialize = keras.saving.serialize_keras_object
+        if self.loss is not None and not isinstance(self.loss, str):
+            config["loss"] = serialize(self.loss)
+        if self.metrics is not None:
+            config["metrics"] = [
+                m if isinstance(m, str) else serialize(m) for m in self.metrics
+            ]
+        return config
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Task":
+        """Inverse of `get_config`."""
+        revive = keras.saving.deserialize_keras_object
+        config = dict(config)
+        if isinstance(config.get("loss"), Mapping):
+            config["loss"] = revive(config["loss"])
+        if config.get("metrics") is not None:
+            config["metrics"] = [
+                m if isinstance(m, str) else revive(m) for m in config["metrics"]
+            ]
+        return cls(**config)
+
+
+@dataclasses.dataclass(frozen=True)
+class Targets:
+    """Labels of one batch, in task order.
+
+    Attributes:
+        labels: list of float32 tensors `(batch,)`, 0 where the label is unknown.
+        known: list of bool tensors `(batch,)`.
+        weights: list of float32 tensors `(batch,)`, sample weights, 0 where unknown.
+    """
+
+    labels: list[tf.Tensor]
+    known: list[tf.Tensor]
+    weights: list[tf.Tensor]
+
+
+def check_tasks(tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """Checks a list of tasks: not empty, all `Task`s, no name twice.
+
+    Args:
+        tasks: sequence of `Task`.
+
+    Returns:
+        The tasks as a tuple, order kept.
+
+    Raises:
+        TypeError: if an entry is not a `Task`.
+        ValueError: if the list is empty or a name repeats.
+    """
+    tasks = tuple(tasks)
+    for task in tasks:
+        if not isinstance(task, Task):
+            raise TypeError(
+                f"`tasks` must hold `tf_mtl.Task` objects. Received: {task!r}."
+            )
+    names = [task.name for task in tasks]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if not names or repeated:
+        raise ValueError(
+            "`tasks` must be a non-empty list with unique names. "
+            f"Received: names={names}, repeated: {repeated}."
+        )
+    return tasks
+
+
+def get_task(tasks: Sequence[Task], name: str) -> Task:
+    """The task of that name.
+
+    Raises:
+        ValueError: if there is none; the message lists the known names.
+    """
+    for task in tasks:
+        if task.name == name:
+            return task
+    known = [task.name for task in tasks]
+    close = difflib.get_close_matches(name, known, 1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"Unknown task {name!r}. Known tasks: {known}.{hint}")
+
+
+def read_targets(
+    tasks: Sequence[Task], columns: Any, sample_weight: tf.Tensor | None = None
+) -> Targets:
+    """Reads labels, masks and sample weights of a batch.
+
+    Args:
+        tasks: the tasks, in order.
+        columns: dict of tensors `(batch,)` or `(batch, 1)`; for a single task the
+            label tensor alone will do.
+        sample_weight: optional tensor `(batch,)`, a factor for every task.
+
+    Returns:
+        `Targets`.
+
+    Raises:
+        ValueError: if a column is missing.
+        TypeError: if a column is not numeric.
+    """
+    if not isinstance(columns, Mapping):
+        if len(tasks) > 1 or columns is None:
+            raise ValueError(
+                "Labels must be a dict of columns by key, "
+                f"with the keys {[task.label_key for task in tasks]}. "
+                f"Received: {type(columns).__name__}."
+            )
+        columns = {tasks[0].label_key: columns}
+    common = None if sample_weight is None else _float_vector(sample_weight, "fit")
+    labels, known, weights = [], [], []
+    for task in tasks:
+        label = _column(task, task.label_key, columns)
+        is_known = tf.math.logical_not(tf.math.is_nan(label))
+        if task.missing_label is not None:
+            is_known &= tf.not_equal(label, task.missing_label)
+        if task.mask:
+            is_known &= tf.not_equal(_column(task, task.mask, columns), 0.0)
+        weight = tf.ones_like(label) if common is None else common
+        if task.sample_weight:
+            weight *= _column(task, task.sample_weight, columns)
+        labels.append(tf.where(is_known, label, 0.0))
+        known.append(is_known)
+        weights.append(tf.where(is_known, weight, 0.0))
+    return Targets(labels, known, weights)
+
+
+def _column(task: Task, key: str, columns: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    if key not in columns:
+        raise ValueError(
+            f"Task {task.name!r} reads the label column {key!r}, which the batch does "
+            f"not have. Received columns: {sorted(columns)}."
+        )
+    return _float_vector(columns[key], key)
+
+
+def _float_vector(column: tf.Tensor, key: str) -> tf.Tensor:
+    column = tf.convert_to_tensor(column)
+    if not (
+        column.dtype.is_floating or column.dtype.is_integer or column.dtype.is_bool
+    ):
+        raise TypeError(
+            f"Label column {key!r} must be numeric or bool. "
+            f"Received: dtype={column.dtype.name}. Encode it before training."
+        )
+    return tf.reshape(tf.cast(column, tf.float32), [-1])
+
+
+def _make_metric(task: str, identifier: str | keras.metrics.Metric) -> Any:
+    if identifier == "auc":
+        # Rare events crowd near probability 0: Keras' 200 thresholds are too coarse.
+        return keras.metrics.AUC(num_thresholds=2000, name=f"{task}_auc")
+    if identifier == "rmse":
+        return keras.metrics.RootMeanSquaredError(name=f"{task}_rmse")
+    metric = keras.metrics.get(identifier)
+    if not isinstance(metric, keras.metrics.Metric):
+        metric = keras.metrics.MeanMetricWrapper(metric, name=str(identifier))
+    config = metric.get_config()
+    config["name"] = f"{task}_{metric.name}"
+    return metric.__class__.from_config(config)
