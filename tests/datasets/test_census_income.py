@@ -41,6 +41,21 @@ def test_load_gives_rows_in_the_order_of_the_file(manual_dir, tmp_path):
     assert [float(y["never_married"]) for _, y in dataset] == [1.0, 0.0, 0.0] * 10
 
 
+def test_rows_keep_their_order_over_several_files(manual_dir, tmp_path):
+    paths = census_income.census_files.find(manual_dir)
+    name = census_income.census_files.fingerprint(paths)
+    builder = census_income.CensusIncome(
+        data_dir=tmp_path, config=tfds.core.BuilderConfig(name=name)
+    )
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(
+            manual_dir=manual_dir, num_shards=3
+        )
+    )
+    columns = census_income.load_columns("train", manual_dir, tmp_path)
+    assert columns["age"].numpy().tolist() == list(range(30))
+
+
 def test_load_batches_shuffled(manual_dir, tmp_path):
     (batch, labels), *rest = census_income.load(
         "train", manual_dir, tmp_path / "prepared", batch_size=20, shuffle_seed=0

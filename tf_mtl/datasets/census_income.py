@@ -137,8 +137,10 @@ def load_columns(
     )
     pattern = builder.data_path / f"{builder.name}-{part.name}.tfrecord-*"
     spec = builder.info.features.tf_example_spec
+    # File by file: one pattern over several would mix their rows.
+    files = sorted(tf.io.gfile.glob(os.fspath(pattern)))
     with records.named_errors(pattern), tf.device("CPU:0"):
-        batches = list(records.read(pattern, spec))
+        batches = [batch for file in files for batch in records.read(file, spec)]
         columns = {name: tf.concat([b[name] for b in batches], axis=0) for name in spec}
     return take_rows(columns, part.rows(num_rows(columns)))
 
