@@ -138,35 +138,33 @@ def _stack_sparse(
     column: Sequence[Gradient], variable: Any, same_lookups: bool
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Rows `(num_tasks, ids, ...)` and sorted unique ids of a looked-up table."""
-    slices: list[Any] = [None if g is None else _as_slices(g, variable) for g in column]
-    known = next(piece for piece in slices if piece is not None)
-    num_tasks, width = len(column), known.values.shape[1:]
+    slices = [
+        (task, _as_slices(gradient, variable))
+        for task, gradient in enumerate(column)
+        if gradient is not None
+    ]
+    values = [replica_concat(piece.values) for _, piece in slices]
+    looked_up = slices[:1] if same_lookups else slices
+    ids = [replica_concat(piece.indices) for _, piece in looked_up]
+    unique, position = unique_ids(tf.concat(ids, axis=0))
+    num_ids = tf.shape(unique)[0]
     if same_lookups:
-        ids = known.indices
-        values = tf.stack([piece.values for piece in slices], axis=1)
+        positions = [position] * len(slices)
     else:
-        # Tasks may look up different ids: a list of all of them, where the entries of
-        # one task hold zeros for every other task.
-        ids = tf.concat([p.indices for p in slices if p is not None], axis=0)
-        owners = [t for t, piece in enumerate(slices) if piece is not None]
-        values = tf.concat(
-            [
-                tf.pad(
-                    slices[t].values[:, None],
-                    [[0, 0], [t, num_tasks - t - 1]] + [[0, 0]] * len(width),
-                )
-                for t in owners
-            ],
-            axis=0,
-        )
-    ids, values = replica_concat(ids), replica_concat(values)
-    unique, position = unique_ids(ids)
-    # One sum over wide entries (tasks x width) is far cheaper than one per task.
-    flat = tf.reshape(values, [-1, num_tasks * (width.num_elements() or 1)])
-    summed = tf.math.unsorted_segment_sum(flat, position, tf.shape(ids)[0])
-    rows = tf.reshape(summed, [-1, num_tasks, *width])
-    order = [1, 0, *range(2, rows.shape.rank)]
-    return tf.transpose(rows, order), unique
+        positions = tf.split(position, [tf.shape(each)[0] for each in ids])
+    # One sum for all tasks, each in a range of its own, where entries follow each
+    # other by task: other orders cost a slow copy under XLA on CPU.
+    segments = tf.concat(
+        [
+            place + task * num_ids
+            for (task, _), place in zip(slices, positions, strict=True)
+        ],
+        axis=0,
+    )
+    summed = tf.math.unsorted_segment_sum(
+        tf.concat(values, axis=0), segments, len(column) * num_ids
+    )
+    return tf.reshape(summed, [len(column), -1, *values[0].shape[1:]]), unique
 
 
 def _as_slices(gradient: tf.Tensor | tf.IndexedSlices, variable: Any) -> Any:

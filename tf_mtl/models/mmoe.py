@@ -120,10 +120,11 @@ class MMoE(MultiTaskModel):
         `weight[i, e]`, row by row; so the inner product of two tasks is the sum over
         rows of the product of two small ones.
         """
-        weights = self._task_weights(shared["gate"])
-        cotangents = tf.cast(cotangents, tf.float32)
-        at_mixtures = tf.einsum("ibh,jbh->bij", cotangents, cotangents)
-        of_gates = tf.einsum("ibe,jbe->bij", weights, weights)
+        weights = tf.transpose(self._task_weights(shared["gate"]), [1, 0, 2])
+        cotangents = tf.transpose(tf.cast(cotangents, tf.float32), [1, 0, 2])
+        at_mixtures = tf.matmul(cotangents, cotangents, transpose_b=True)
+        # Few experts: a sum that fuses beats one small matrix product per row.
+        of_gates = tf.reduce_sum(weights[:, :, None] * weights[:, None], axis=-1)
         return tf.reduce_sum(at_mixtures * of_gates, axis=0)
 
     def get_config(self) -> dict[str, Any]:

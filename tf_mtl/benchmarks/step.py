@@ -1,0 +1,179 @@
+"""Time of one train step: methods x surfaces x tasks x vocabulary sizes."""
+
+import dataclasses
+import json
+import pathlib
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
+
+import keras
+import tensorflow as tf
+
+from tf_mtl import optimizers
+from tf_mtl.benchmarks.timing import interleaved_medians
+from tf_mtl.benchmarks.workload import Batch, Workload
+from tf_mtl.files import write_text
+
+PLAIN_KERAS = "plain Keras, Adam"
+
+# (aggregator, surface) of the rows; the first one is what the others are held against.
+METHODS = (
+    ("ew", "parameters"),
+    ("gradcraft", "parameters"),
+    ("gradcraft", "representation"),
+    ("pcgrad", "parameters"),
+    ("pcgrad", "representation"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of the result.
+
+    Attributes:
+        num_tasks: int.
+        vocabulary: int, rows of all tables.
+        method: name of the aggregator and surface, or of the plain Keras model.
+        milliseconds: median time of a step.
+        ratio: that time over the time of equal weights, same tasks and vocabulary.
+        compile_seconds: time of the first step.
+    """
+
+    num_tasks: int
+    vocabulary: int
+    method: str
+    milliseconds: float
+    ratio: float
+    compile_seconds: float
+
+
+def run(
+    num_tasks: Sequence[int] = (2, 6, 14),
+    vocabularies: Sequence[int] = (10**4, 10**6, 10**7),
+    methods: Sequence[tuple[str, str]] = METHODS,
+    batch_size: int = 2048,
+    plain_keras: bool = True,
+    rounds: int = 15,
+    calls: int = 4,
+    jit_compile: bool = True,
+    out: TextIO = sys.stdout,
+) -> list[Row]:
+    """Measures the train function of `fit`, side by side for all methods.
+
+    Args:
+        num_tasks: numbers of tasks.
+        vocabularies: rows of all embedding tables together.
+        methods: pairs of aggregator and surface; the first is the reference.
+        batch_size: int.
+        plain_keras: bool. Whether to measure the plain Keras model as well.
+        rounds: int, see `interleaved_medians`.
+        calls: int, see `interleaved_medians`.
+        jit_compile: bool. Whether our steps are compiled by XLA.
+        out: where progress and lines are printed.
+
+    Returns:
+        list of `Row`.
+    """
+    rows = []
+    for count in num_tasks:
+        for vocabulary in vocabularies:
+            workload = Workload(count, vocabulary, batch_size)
+            group = _measure(
+                workload, methods, plain_keras, rounds, calls, jit_compile, out
+            )
+            print("\n".join(_line(row) for row in group), file=out, flush=True)
+            rows += group
+            keras.backend.clear_session()
+    return rows
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """How the time of each method depends on the vocabulary."""
+    lines = ["Time at the largest vocabulary over time at the smallest:"]
+    for count in sorted({row.num_tasks for row in rows}):
+        for method in dict.fromkeys(row.method for row in rows):
+            mine = [r for r in rows if (r.num_tasks, r.method) == (count, method)]
+            mine.sort(key=lambda row: row.vocabulary)
+            if len(mine) > 1:
+                ratio = mine[-1].milliseconds / mine[0].milliseconds
+                lines.append(f"  T={count:<3} {method:28} {ratio:6.2f}")
+    return "\n".join(lines) if len(lines) > 1 else ""
+
+
+def write(rows: Sequence[Row], path: str) -> None:
+    """Writes rows and the machine as JSON."""
+    result: dict[str, Any] = {
+        "machine": {
+            "processor": platform.machine(),
+            "devices": [d.name for d in tf.config.list_logical_devices()],
+            "tensorflow": tf.__version__,
+            "keras": keras.version(),
+        },
+        "rows": [dataclasses.asdict(row) for row in rows],
+    }
+    write_text(pathlib.Path(path), json.dumps(result, indent=2) + "\n")
+
+
+def _measure(
+    workload: Workload,
+    methods: Sequence[tuple[str, str]],
+    plain_keras: bool,
+    rounds: int,
+    calls: int,
+    jit_compile: bool,
+    out: TextIO,
+) -> list[Row]:
+    batch = workload.batch()
+    steps, compile_seconds = {}, {}
+    # One model for all methods: each train function keeps what it was traced with.
+    model, optimizer = workload.model(), optimizers.LazyAdam(1e-3)
+    for aggregator, surface in methods:
+        model.compile(
+            optimizer, aggregator=aggregator, surface=surface, jit_compile=jit_compile
+        )
+        name = aggregator if aggregator == "ew" else f"{aggregator}, {surface}"
+        steps[name], compile_seconds[name] = _train_function(model, batch, out, name)
+    if plain_keras:
+        plain = workload.plain_keras_model()
+        steps[PLAIN_KERAS], compile_seconds[PLAIN_KERAS] = _train_function(
+            plain, batch, out, PLAIN_KERAS
+        )
+    medians = interleaved_medians(steps, rounds, calls)
+    reference = next(iter(medians.values()))
+    return [
+        Row(
+            workload.num_tasks,
+            workload.vocabulary,
+            name,
+            round(milliseconds, 2),
+            round(milliseconds / reference, 3),
+            round(compile_seconds[name], 1),
+        )
+        for name, milliseconds in medians.items()
+    ]
+
+
+def _train_function(
+    model: keras.Model, batch: Batch, out: TextIO, name: str
+) -> tuple[Callable[[], None], float]:
+    print(f"  compiling {name} ...", end="\r", file=out, flush=True)
+    iterator = iter(tf.data.Dataset.from_tensors(batch).repeat())
+    train_function = model.make_train_function(force=True) or model.train_function
+
+    def step() -> None:
+        tf.nest.map_structure(lambda log: log.numpy(), train_function(iterator))
+
+    start = time.perf_counter()
+    step()
+    return step, time.perf_counter() - start
+
+
+def _line(row: Row) -> str:
+    return (
+        f"T={row.num_tasks:<3} V={row.vocabulary:<9.0e} {row.method:28} "
+        f"{row.milliseconds:9.1f} ms  x{row.ratio:<6.2f} "
+        f"compiled in {row.compile_seconds:.0f} s"
+    )

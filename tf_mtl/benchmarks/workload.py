@@ -1,0 +1,117 @@
+"""The ranking model that step benchmarks run: ours, and the same in plain Keras."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_mtl import features, models
+from tf_mtl.tasks import Task
+
+Batch = tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """Sizes of an MMoE model and of its batches.
+
+    Args:
+        num_tasks: int.
+        vocabulary: int. Rows of all embedding tables together.
+        batch_size: int.
+        num_features: int. Features with ids, each with a table of its own.
+        embedding_dim: int.
+        num_experts: int.
+        expert_units: widths of the layers of an expert.
+        tower_units: widths of the hidden layers of a tower.
+    """
+
+    num_tasks: int
+    vocabulary: int
+    batch_size: int = 2048
+    num_features: int = 20
+    embedding_dim: int = 16
+    num_experts: int = 4
+    expert_units: tuple[int, ...] = (128, 64)
+    tower_units: tuple[int, ...] = (64,)
+
+    @property
+    def rows_per_table(self) -> int:
+        """Rows of one embedding table."""
+        return self.vocabulary // self.num_features
+
+    def model(self) -> models.MMoE:
+        """Our model, not compiled."""
+        specs = [
+            features.IntegerRange(
+                name,
+                num_values=self.rows_per_table - 2,
+                embedding_dim=self.embedding_dim,
+            )
+            for name in self._feature_names()
+        ]
+        return models.MMoE(
+            specs,
+            [Task(name, metrics=[]) for name in self._task_names()],
+            num_experts=self.num_experts,
+            expert_units=self.expert_units,
+            tower_units=self.tower_units,
+        )
+
+    def plain_keras_model(self) -> keras.Model:
+        """The same network of Keras layers, compiled with Keras' Adam and XLA."""
+        layers = keras.layers
+        inputs = {
+            name: keras.Input((), dtype="int32", name=name)
+            for name in self._feature_names()
+        }
+        embedded = layers.Concatenate()(
+            [
+                layers.Embedding(self.rows_per_table, self.embedding_dim)(ids)
+                for ids in inputs.values()
+            ]
+        )
+        experts = []
+        for _ in range(self.num_experts):
+            hidden = embedded
+            for width in self.expert_units:
+                hidden = layers.Dense(width, activation="relu")(hidden)
+            experts.append(hidden)
+        stacked = keras.ops.stack(experts, axis=1)
+        outputs = {}
+        for name in self._task_names():
+            gate = layers.Dense(self.num_experts, "softmax", use_bias=False)(embedded)
+            hidden = keras.ops.einsum("be,beh->bh", gate, stacked)
+            for width in self.tower_units:
+                hidden = layers.Dense(width, activation="relu")(hidden)
+            outputs[name] = layers.Dense(1, name=name)(hidden)
+        model = keras.Model(inputs, outputs)
+        loss = keras.losses.BinaryCrossentropy(from_logits=True)
+        model.compile(
+            keras.optimizers.Adam(1e-3),
+            loss=dict.fromkeys(outputs, loss),
+            jit_compile=True,
+        )
+        return model
+
+    def batch(self, seed: int = 0) -> Batch:
+        """Random ids and labels."""
+        rng = np.random.default_rng(seed)
+        ids = {
+            name: tf.constant(
+                rng.integers(0, self.rows_per_table, self.batch_size), tf.int32
+            )
+            for name in self._feature_names()
+        }
+        labels = {
+            name: tf.constant(rng.random(self.batch_size) < 0.3, tf.float32)
+            for name in self._task_names()
+        }
+        return ids, labels
+
+    def _feature_names(self) -> list[str]:
+        return [f"id_{i}" for i in range(self.num_features)]
+
+    def _task_names(self) -> list[str]:
+        return [f"task_{i}" for i in range(self.num_tasks)]

@@ -1,0 +1,32 @@
+"""Files that are either whole or not there."""
+
+import contextlib
+import pathlib
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives a temporary path beside `path`, and renames it to `path` at the end.
+
+    When the body raises, the temporary file is removed and `path` stays as it was.
+
+    Args:
+        path: the file; replaced if it exists. Its folder is made if need be.
+
+    Yields:
+        The path to write to. It keeps the suffix of `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a text file in one step, see `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_text(text)
