@@ -1,1 +1,5 @@
-"""Export."""
+"""Export: trained models as versioned SavedModels that need no Keras to run."""
+
+from tf_mtl.export.versions import latest
+
+__all__ = ["latest"]

@@ -1,0 +1,146 @@
+"""Version folders: numbered, and complete as soon as they have a number."""
+
+import contextlib
+import errno
+import os
+import pathlib
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+
+# TensorFlow Serving reads numbered folders only, so it never sees these.
+_TEMPORARY = ".tmp-"
+_LEFTOVER_SECONDS = 24 * 60 * 60
+
+
+def latest(path: str | os.PathLike[str]) -> str:
+    """The newest version below a folder: the one with the largest number.
+
+    Args:
+        path: string or path. Folder of version folders, such as `save` fills.
+
+    Returns:
+        string. Path of the version folder.
+
+    Raises:
+        FileNotFoundError: if there is no version.
+    """
+    found = _versions(pathlib.Path(path))
+    if not found:
+        raise FileNotFoundError(
+            "`path` must hold a version folder, named by a number. "
+            f"Received: path={os.fspath(path)!r}. `tf_mtl.export.save` writes one."
+        )
+    return str(found[max(found)])
+
+
+def publish(
+    path: str | os.PathLike[str],
+    write: Callable[[pathlib.Path], None],
+    version: int | None = None,
+) -> str:
+    """Writes a version folder that nobody sees before it is complete.
+
+    The folder is written under a temporary name beside its final one and then renamed,
+    which is one atomic step. If `write` fails, nothing is left; a process that is
+    killed leaves a temporary folder, which a call on a later day removes. Calls at the
+    same time get different numbers.
+
+    Args:
+        path: string or path. Local folder of the versions, made if it is absent.
+        write: function that puts files into the empty folder it is given.
+        version: positive int, the number. None takes the one after the largest.
+
+    Returns:
+        string. Path of the version folder.
+
+    Raises:
+        ValueError: if `version` is not a positive integer, or `path` is a URL.
+        NotADirectoryError: if `path` is a file.
+        FileExistsError: if `version` exists.
+    """
+    _check_version(version)
+    parent = _make_parent(path)
+    if version in _versions(parent):
+        raise _version_exists(parent, version)
+    _remove_leftovers(parent)
+    temporary = parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
+    temporary.mkdir()
+    try:
+        write(temporary)
+        return str(_rename(temporary, parent, version))
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_version(version: int | None) -> None:
+    if version is None:
+        return
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ValueError(
+            "`version` must be a positive integer, or None for the next free one. "
+            f"Received: version={version!r}."
+        )
+
+
+def _make_parent(path: str | os.PathLike[str]) -> pathlib.Path:
+    if "://" in os.fspath(path):
+        raise ValueError(
+            "`path` must be a local folder: remote stores cannot rename a folder in "
+            f"one step. Received: path={os.fspath(path)!r}. Save locally, then copy "
+            "the version folder."
+        )
+    parent = pathlib.Path(path)
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise NotADirectoryError(
+            "`path` must be a folder of versions, or not exist yet. Received: "
+            f"path={os.fspath(path)!r}, which is, or lies below, a file."
+        ) from error
+    return parent
+
+
+def _versions(parent: pathlib.Path) -> dict[int, pathlib.Path]:
+    if not parent.is_dir():
+        return {}
+    return {
+        int(entry.name): entry
+        for entry in parent.iterdir()
+        if entry.name.isascii() and entry.name.isdigit() and entry.is_dir()
+    }
+
+
+def _remove_leftovers(parent: pathlib.Path) -> None:
+    # A young one may belong to a save that is under way.
+    oldest = time.time() - _LEFTOVER_SECONDS
+    for folder in parent.glob(f"{_TEMPORARY}*"):
+        with contextlib.suppress(FileNotFoundError):
+            if folder.stat().st_mtime < oldest:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _rename(
+    temporary: pathlib.Path, parent: pathlib.Path, version: int | None
+) -> pathlib.Path:
+    while True:
+        number = version or max(_versions(parent), default=0) + 1
+        target = parent / str(number)
+        try:
+            os.rename(temporary, target)
+        except OSError as error:
+            # Another save took the number in the meantime.
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            if version is not None:
+                raise _version_exists(parent, version) from error
+        else:
+            return target
+
+
+def _version_exists(parent: pathlib.Path, version: int | None) -> FileExistsError:
+    return FileExistsError(
+        f"`version` must be free. Received: version={version}, which exists in "
+        f"{str(parent)!r}. Pass version=None for the next free number."
+    )
