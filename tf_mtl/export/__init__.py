@@ -1,5 +1,6 @@
 """Export: trained models as versioned SavedModels that need no Keras to run."""
 
+from tf_mtl.export.saved_model import save
 from tf_mtl.export.versions import latest
 
-__all__ = ["latest"]
+__all__ = ["latest", "save"]

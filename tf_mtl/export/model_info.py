@@ -1,0 +1,42 @@
+"""What an export is: a small JSON file beside the graph."""
+
+import json
+import math
+import pathlib
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tf_mtl.export.signatures import input_specs
+from tf_mtl.models import TaskTrainer
+from tf_mtl.version import __version__
+
+
+def write_model_info(
+    folder: pathlib.Path, model: TaskTrainer, weights: Sequence[tf.Variable]
+) -> None:
+    """Writes `assets.extra/model_info.json`, which TensorFlow leaves alone.
+
+    It holds the tasks with their kinds, the columns of `serving_default` with dtype and
+    shape (None where any size will do), the number of weights, and the versions of this
+    package and of TensorFlow.
+
+    Args:
+        folder: folder of the SavedModel.
+        model: the model.
+        weights: variables of the SavedModel.
+    """
+    info = {
+        "tasks": [{"name": task.name, "kind": task.kind} for task in model.tasks],
+        "columns": {
+            name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
+            for name, spec in input_specs(model).items()
+        },
+        "num_weights": sum(math.prod(weight.shape) for weight in weights),
+        "tf_mtl_version": __version__,
+        "tensorflow_version": tf.__version__,
+    }
+    extra = folder / "assets.extra"
+    extra.mkdir(exist_ok=True)
+    text = json.dumps(info, indent=2, ensure_ascii=False)
+    (extra / "model_info.json").write_text(text + "\n", encoding="utf-8")

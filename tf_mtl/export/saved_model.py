@@ -1,0 +1,123 @@
+"""save: a model with its preprocessing, as a SavedModel for TensorFlow Serving."""
+
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+import tensorflow as tf
+
+from tf_mtl.export.model_info import write_model_info
+from tf_mtl.export.signatures import make_signatures
+from tf_mtl.export.versions import publish
+from tf_mtl.models import MultiTask, TaskTrainer
+
+
+def save(
+    model: TaskTrainer, path: str | os.PathLike[str], version: int | None = None
+) -> str:
+    """Saves a model for serving, as the next version below a folder.
+
+    The SavedModel holds the weights and vocabularies that predictions need and nothing
+    else: no optimizer, aggregator or metric. `tf.saved_model.load` loads it without
+    this package and without Keras. Its signatures give, for each task, the float32
+    tensor `(batch,)` of `model.predict`, named by the task:
+
+    * `serving_default` takes the raw columns of `features` by their names; without
+      `features`, the inputs of the network;
+    * `serve_examples` takes serialized `tf.Example`s as `examples`, string `(batch,)`;
+      it needs `features`. An absent feature is a missing value.
+
+    `assets.extra/model_info.json` lists tasks, columns, sizes and versions.
+
+    Example:
+    ```python
+    folder = tf_mtl.export.save(model, "saved_models/feed")  # saved_models/feed/1
+    serve = tf.saved_model.load(folder).signatures["serving_default"]
+    serve(city=tf.constant(["Rome"]), age=tf.constant([30.0]))["click"]
+    ```
+
+    Args:
+        model: built `MultiTaskModel` with adapted `features`, or `MultiTask`.
+        path: string or path. Local folder of the versions, made if it is absent.
+        version: positive int. None takes the one after the largest, 1 at first.
+
+    Returns:
+        string. The version folder, `path/<version>`. It appears complete or not at all,
+        also when saves run at the same time or are killed.
+
+    Raises:
+        TypeError: if `model` is of another kind.
+        ValueError: if `model` is not built or its features are not adapted, an input
+            cannot be named in a signature, `version` is not positive or `path` a URL.
+        NotADirectoryError: if `path` is a file.
+        FileExistsError: if `version` exists.
+    """
+    _check_model(model)
+
+    def write(folder: pathlib.Path) -> None:
+        signatures = make_signatures(model)
+        module = tf.Module()
+        module.weights = _weights(model, signatures.values())
+        module.lookup_tables = _lookup_tables(model, signatures.values())
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+        write_model_info(folder, model, module.weights)
+
+    return publish(path, write, version)
+
+
+def _check_model(model: TaskTrainer) -> None:
+    if not isinstance(model, TaskTrainer):
+        raise TypeError(
+            "`model` must be a model of `tf_mtl.models`. Received: model of type "
+            f"{type(model).__name__}. Wrap a Keras model: MultiTask(model, tasks)."
+        )
+    if model.features is not None and not model.features.adapted:
+        raise ValueError(
+            "`model` must have adapted features: nothing was learned from data yet. "
+            f"Received: model={model.name!r}. Call `model.features.adapt(dataset)`, "
+            "then build and train the model."
+        )
+    # `MultiTask` itself is not told when its network is built by a first batch.
+    network = model.network if isinstance(model, MultiTask) else model
+    if not network.built:
+        raise ValueError(
+            "`model` must be built: it has no weights yet. Received: "
+            f"model={model.name!r}. Train it, or call it on a batch, before `save`."
+        )
+
+
+def _weights(
+    model: TaskTrainer,
+    functions: Iterable[tf.types.experimental.ConcreteFunction],
+) -> list[tf.Variable]:
+    """The variables that the functions read, in the order of the model."""
+    # By name: of a variable with replicas, functions read the first, and TensorFlow
+    # wants to hear of the whole.
+    used = {variable.name for f in functions for variable in f.variables}
+    return [v.value for v in model.variables if v.value.name in used]
+
+
+def _lookup_tables(
+    model: TaskTrainer,
+    functions: Iterable[tf.types.experimental.ConcreteFunction],
+) -> list[tf.saved_model.experimental.TrackableResource]:
+    """The tables that the functions look up, which TensorFlow does not track itself."""
+    used = {id(tensor) for f in functions for tensor in f.captured_inputs}
+    return [
+        item
+        for item in _SavedModelView(model).descendants()
+        if isinstance(item, tf.saved_model.experimental.TrackableResource)
+        and id(item.resource_handle) in used
+    ]
+
+
+class _SavedModelView(tf.train.TrackableView):
+    """Walks objects as `tf.saved_model.save` does: also into dicts of Keras layers."""
+
+    @classmethod
+    def children(
+        cls, obj: Any, save_type: str = "savedmodel", **kwargs: Any
+    ) -> dict[str, Any]:
+        kwargs.setdefault("cache", {})
+        return super().children(obj, save_type, **kwargs)
