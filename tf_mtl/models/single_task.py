@@ -6,10 +6,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl import gradients
 from tf_mtl.features import Feature, Preprocessor
 from tf_mtl.layers import FeatureEmbedding, StackedMLP
 from tf_mtl.models.base import MultiTaskModel, Shared
 from tf_mtl.models.registry import register
+from tf_mtl.models.training import LossesFn
 from tf_mtl.tasks import Task
 
 
@@ -63,6 +65,18 @@ class SingleTask(MultiTaskModel):
     def towers(self, task_inputs: tf.Tensor, training: bool) -> tf.Tensor:
         """Raw outputs `(num_tasks, batch)`."""
         return self.tower(task_inputs, training=training)[..., 0]
+
+    def task_gradients(
+        self, inputs: Any, losses_fn: LossesFn
+    ) -> tuple[list[gradients.Gradient], gradients.TaskGradients]:
+        """Plain gradients of all variables, and no rows."""
+        variables = [v.value for v in self.trainable_variables]
+        with tf.GradientTape(persistent=True) as tape:
+            losses = losses_fn(self.task_outputs(inputs, training=True))
+            penalty = self.penalty()
+        plain = tape.gradient(losses, variables)
+        plain = gradients.add_penalty(tape, penalty, plain, variables)
+        return plain, gradients.TaskGradients([], len(self.tasks))
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
