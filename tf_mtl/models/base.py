@@ -224,26 +224,22 @@ class MultiTaskModel(TaskTrainer):
             outputs = self.towers(leaf, True)
             losses = losses_fn(tf.unstack(outputs, len(self.tasks)))
             penalty = self.penalty()
-        cotangents, private = tape.gradient(losses, [leaf, variables])
+        cotangents, found = tape.gradient(losses, [leaf, variables])
         gramian = self.representation_gramian(shared, cotangents)
         weights = weigh(replica_sum(gramian))
         weighted = tf.cast(weights, cotangents.dtype)[:, None, None] * cotangents
         in_trunk = tape.gradient(list(shared.values()), variables)
-        combined: list[gradients.Gradient] = [None] * len(variables)
         # Below the towers, private variables (gates) take the plain cotangents and the
         # trunk takes the weighted ones.
-        for is_shared, cotangent, found in (
-            (False, cotangents, private),
-            (True, weighted, combined),
-        ):
+        for is_shared, cotangent in ((False, cotangents), (True, weighted)):
             places = [i for i, g in enumerate(in_trunk) if (g is not None) is is_shared]
             below = tape.gradient(
                 read, [variables[i] for i in places], output_gradients=cotangent
             )
             for i, gradient in zip(places, below, strict=True):
                 found[i] = gradients.add_gradients(found[i], gradient)
-        plain = gradients.add_penalty(tape, penalty, private, variables)
-        return Backward(plain, combined)
+        plain = gradients.add_penalty(tape, penalty, found, variables)
+        return Backward(plain, [None] * len(variables))
 
     def _check_private(
         self,

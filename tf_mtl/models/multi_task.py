@@ -135,15 +135,12 @@ class MultiTask(TaskTrainer):
             bottom is None and _count(column) == 1
             for bottom, column in zip(in_bottom, columns, strict=True)
         ]
-        private = [
-            next(g for g in column if g is not None) if alone else None
-            for column, alone in zip(columns, is_private, strict=True)
+        found = [
+            next(g for g in column if g is not None) if alone else g
+            for column, alone, g in zip(columns, is_private, weighted, strict=True)
         ]
-        shared = [
-            None if alone else g for g, alone in zip(weighted, is_private, strict=True)
-        ]
-        plain = gradients.add_penalty(tape, penalty, private, variables)
-        return Backward(plain, shared)
+        plain = gradients.add_penalty(tape, penalty, found, variables)
+        return Backward(plain, [None] * len(variables))
 
     def variable_groups(self, inputs: Any) -> dict[str, tuple[frozenset[str], ...]]:
         """Which task reaches which variable, for an example batch.

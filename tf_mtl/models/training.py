@@ -24,9 +24,10 @@ class Backward:
     """What a backward pass found.
 
     Attributes:
-        plain: list over variables, this replica's gradient to be applied as is: that of
-            a variable that a single task reaches, and that of a penalty; else `None`.
-        shared: list over variables, the aggregated gradient of a shared variable, else
+        plain: list over variables, this replica's gradient, which the optimizer sums
+            over replicas: that of a variable that a single task reaches, of a loss with
+            weights, and of a penalty; else `None`.
+        shared: list over variables, the aggregated rows of a shared variable, else
             `None`. Summed over replicas already.
     """
 
