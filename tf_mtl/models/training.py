@@ -128,6 +128,9 @@ class TaskTrainer(keras.Model, abc.ABC):
             steps_per_execution=steps_per_execution,
             auto_scale_loss=auto_scale_loss,
         )
+        if self.built:
+            # Weights may be loaded next, and slots that do not exist yet get none.
+            self.optimizer.build(self.trainable_variables)
         steps = getattr(self.optimizer, "gradient_accumulation_steps", None)
         if steps and aggregator.kind != "loss":
             raise ValueError(
@@ -261,8 +264,6 @@ class TaskTrainer(keras.Model, abc.ABC):
         config["optimizer"] = revive(config["optimizer"])
         config["aggregator"] = revive(config["aggregator"])
         self.compile(**config)
-        if self.built:
-            self.optimizer.build(self.trainable_variables)
 
     def save_own_variables(self, store: Any) -> None:
         """Saves, beside the weights, the state of the aggregator and all seeds."""
