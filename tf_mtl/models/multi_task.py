@@ -78,6 +78,18 @@ class MultiTask(TaskTrainer):
         if not self.network.built:
             self.network.build(input_shape)
 
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """One update of all variables from a batch of `fit`."""
+        if not self.network.built:
+            # Variables must exist before the forward pass: gradients are taken by them.
+            inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+            self.network(
+                tf.nest.map_structure(
+                    lambda x: keras.Input(x.shape[1:], dtype=x.dtype.name), inputs
+                )
+            )
+        return super().train_step(data)
+
     def task_outputs(self, inputs: Any, training: bool) -> list[tf.Tensor]:
         """Raw outputs by task, each of shape `(batch,)`."""
         return self._by_task(self.network(inputs, training=training))
