@@ -199,7 +199,7 @@ def get_task(tasks: Sequence[Task], name: str) -> Task:
 
 
 def read_targets(
-    tasks: Sequence[Task], columns: Any, sample_weight: tf.Tensor | None = None
+    tasks: Sequence[Task], columns: Any, sample_weight: Any = None
 ) -> Targets:
     """Reads labels, masks and sample weights of a batch.
 
@@ -207,7 +207,8 @@ def read_targets(
         tasks: the tasks, in order.
         columns: dict of tensors `(batch,)` or `(batch, 1)`; for a single task the
             label tensor alone will do.
-        sample_weight: optional tensor `(batch,)`, a factor for every task.
+        sample_weight: optional tensor `(batch,)`, a factor for every task; or a dict of
+            such tensors by label key.
 
     Returns:
         `Targets`.
@@ -224,7 +225,6 @@ def read_targets(
                 f"Received: {type(columns).__name__}."
             )
         columns = {tasks[0].label_key: columns}
-    common = None if sample_weight is None else _float_vector(sample_weight, "fit")
     labels, known, weights = [], [], []
     for task in tasks:
         label = _column(task, task.label_key, columns)
@@ -233,7 +233,12 @@ def read_targets(
             is_known &= tf.not_equal(label, task.missing_label)
         if task.mask:
             is_known &= tf.not_equal(_column(task, task.mask, columns), 0.0)
-        weight = tf.ones_like(label) if common is None else common
+        weight = tf.ones_like(label)
+        if sample_weight is not None:
+            # Keras repeats the weights of arrays for each column of the labels.
+            is_dict = isinstance(sample_weight, Mapping)
+            given = sample_weight[task.label_key] if is_dict else sample_weight
+            weight = _float_vector(given, "sample_weight")
         if task.sample_weight:
             weight *= _column(task, task.sample_weight, columns)
         labels.append(tf.where(is_known, label, 0.0))
