@@ -1,0 +1,30 @@
+"""`mix` against an einsum."""
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mtl.layers import mix
+
+GATES, BATCH, EXPERTS, UNITS = 3, 5, 4, 2
+RNG = np.random.default_rng(0)
+WEIGHTS = RNG.normal(size=(GATES, BATCH, EXPERTS)).astype("float32")
+OUTPUTS = RNG.normal(size=(EXPERTS, BATCH, UNITS)).astype("float32")
+
+
+def test_shared_experts():
+    expected = np.einsum("tbe,ebh->tbh", WEIGHTS, OUTPUTS)
+    np.testing.assert_allclose(
+        mix(tf.constant(WEIGHTS), tf.constant(OUTPUTS)), expected, rtol=1e-5, atol=1e-6
+    )
+
+
+def test_a_copy_of_the_experts_for_each_gate_keeps_the_gradients_apart():
+    copies = tf.repeat(tf.constant(OUTPUTS)[None], GATES, axis=0)
+    with tf.GradientTape() as tape:
+        tape.watch(copies)
+        mixed = mix(tf.constant(WEIGHTS), copies)
+    expected = np.einsum("tbe,ebh->tbh", WEIGHTS, OUTPUTS)
+    np.testing.assert_allclose(mixed, expected, rtol=1e-5, atol=1e-6)
+    gradient = tape.gradient(mixed, copies)
+    expected = np.repeat(WEIGHTS.transpose(0, 2, 1)[..., None], UNITS, axis=-1)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6)
