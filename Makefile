@@ -33,7 +33,7 @@ $(STAMP): setup.cfg pyproject.toml
 
 demo: $(STAMP)
 	@echo "==> Demo: two trainings on synthetic data, a picture, an export: 2 to 5 minutes."
-	@time -p $(BIN)/tf-mtl demo --output_dir=runs/demo --overwrite
+	@time -p $(BIN)/tf-mtl demo --output_dir=runs/demo
 
 lint: $(STAMP)
 	@echo "==> Lint and types: about a minute."

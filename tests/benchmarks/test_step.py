@@ -1,0 +1,73 @@
+"""The step benchmark: a smoke run of its smallest form."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_mtl.benchmarks import step
+from tf_mtl.benchmarks.timing import interleaved_medians
+from tf_mtl.benchmarks.workload import Workload
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return step.run(
+        num_tasks=[2],
+        vocabularies=[400, 800],
+        methods=[("ew", "parameters"), ("gradcraft", "representation")],
+        batch_size=8,
+        rounds=1,
+        calls=1,
+        jit_compile=False,
+        out=io.StringIO(),
+    )
+
+
+def test_every_method_is_measured_for_every_size(rows):
+    found = {(row.vocabulary, row.method) for row in rows}
+    methods = ("ew", "gradcraft, representation", step.PLAIN_KERAS)
+    assert found == {(size, name) for size in (400, 800) for name in methods}
+    assert all(row.milliseconds > 0 for row in rows)
+
+
+def test_ratio_is_against_equal_weights(rows):
+    reference = {row.vocabulary: row for row in rows if row.method == "ew"}
+    for row in rows:
+        expected = row.milliseconds / reference[row.vocabulary].milliseconds
+        # Both times are rounded to 0.01 ms.
+        assert row.ratio == pytest.approx(expected, rel=0.02)
+
+
+def test_summary_compares_vocabularies(rows):
+    assert "ew" in step.summary(rows)
+    assert step.summary(rows[:1]) == ""
+
+
+def test_json_is_written(rows, tmp_path):
+    step.write(rows, tmp_path / "new" / "step.json")
+    result = json.loads((tmp_path / "new" / "step.json").read_text())
+    assert len(result["rows"]) == len(rows)
+    assert result["machine"]["tensorflow"] == tf.__version__
+
+
+def test_functions_take_turns():
+    calls = []
+    steps = {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}
+    medians = interleaved_medians(steps, rounds=2, calls=2)
+    assert "".join(calls) == "aaabbbaaabbb"
+    assert set(medians) == {"a", "b"}
+
+
+def test_plain_keras_model_is_the_same_network():
+    workload = Workload(num_tasks=2, vocabulary=400, batch_size=4)
+    model, plain = workload.model(), workload.plain_keras_model()
+    # Our towers and the plain ones have the same sizes, biases included.
+    assert model.count_params() - _state_size(model) == plain.count_params()
+
+
+def _state_size(model):
+    trained = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+    return model.count_params() - trained

@@ -1,0 +1,65 @@
+"""Measure the train step: methods x surfaces x tasks x vocabulary sizes.
+
+Examples:
+  tf-mtl bench step
+  tf-mtl bench step --num_tasks=6 --vocabularies=10000,1000000 --output=step.json
+
+For each number of tasks and each vocabulary (rows of all embedding tables together),
+one MMoE model (20 features with ids x 16, 4 experts 128-64, towers of 64) runs the train
+function of `fit` with equal weights, GradCraft and PCGrad on both surfaces; beside it
+runs the same network of plain Keras layers with Keras' Adam. They take turns, and the
+median of the turns is printed, with its ratio to equal weights.
+"""
+
+from absl import flags
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Declares the options."""
+    flags.DEFINE_list("num_tasks", "2,6,14", "Numbers of tasks.", flag_values=values)
+    flags.DEFINE_list(
+        "vocabularies",
+        "10000,1000000,10000000",
+        "Rows of all embedding tables together.",
+        flag_values=values,
+    )
+    flags.DEFINE_list(
+        "methods",
+        "ew,gradcraft,gradcraft:representation,pcgrad,pcgrad:representation",
+        "Aggregators, `name` or `name:surface`; the first is the reference.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer("batch_size", 2048, "Rows per step.", flag_values=values)
+    flags.DEFINE_integer("rounds", 15, "Turns of each method.", flag_values=values)
+    flags.DEFINE_integer("calls", 4, "Steps per turn.", flag_values=values)
+    flags.DEFINE_bool("jit", True, "Compile by XLA.", flag_values=values)
+    flags.DEFINE_bool(
+        "plain_keras", True, "Measure the plain Keras model too.", flag_values=values
+    )
+    flags.DEFINE_string("output", None, "JSON file to write.", flag_values=values)
+
+
+def run(values: flags.FlagValues) -> None:
+    """Runs the benchmark."""
+    from tf_mtl import aggregators
+    from tf_mtl.benchmarks import step
+
+    methods = []
+    for item in values.methods:
+        name, _, surface = item.partition(":")
+        aggregators.get(name)  # A wrong name fails before anything is measured.
+        methods.append((name, surface or "parameters"))
+    rows = step.run(
+        [int(count) for count in values.num_tasks],
+        [int(float(size)) for size in values.vocabularies],
+        methods,
+        values.batch_size,
+        values.plain_keras,
+        values.rounds,
+        values.calls,
+        values.jit,
+    )
+    print(step.summary(rows))
+    if values.output:
+        step.write(rows, values.output)
+        print(f"Wrote {values.output}.")
