@@ -157,10 +157,10 @@ class MultiTaskModel(TaskTrainer):
     # -- forward and backward ----------------------------------------------------
 
     def task_outputs(self, inputs: Any, training: bool) -> list[tf.Tensor]:
-        """Raw outputs by task, each of shape `(batch,)`."""
+        """Raw outputs by task, each float32 of shape `(batch,)`."""
         shared = self.trunk(inputs, training)
         outputs = self.towers(self.task_inputs(shared, training), training)
-        return tf.unstack(outputs, len(self.tasks))
+        return tf.unstack(tf.cast(outputs, tf.float32), len(self.tasks))
 
     def variable_groups(self) -> dict[str, tuple[frozenset[str], ...]]:
         """Which task reaches which variable.
