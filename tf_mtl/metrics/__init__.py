@@ -1,1 +1,5 @@
 """Metrics."""
+
+from tf_mtl.metrics.evaluate import evaluate_predictions
+
+__all__ = ["evaluate_predictions"]
