@@ -1,0 +1,106 @@
+"""Checkpoint: all state after each epoch, the best epoch, and when to stop."""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+_STATE = "state.json"
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves the whole state of training after each epoch and stops when it is best.
+
+    A file holds weights, optimizer, aggregator and seeds. Only the last and the best
+    epoch are kept. `state.json` names them; it is replaced after its files are
+    written, so a process that is killed at any moment leaves a readable folder.
+
+    ```python
+    checkpoint = Checkpoint("run/checkpoints", score=lambda logs: logs["val_like_auc"])
+    first = checkpoint.resume(model)
+    if not checkpoint.stopped:
+        model.fit(..., initial_epoch=first, callbacks=[checkpoint])
+    checkpoint.restore_best(model)
+    ```
+
+    Args:
+        folder: where to save; made if it does not exist.
+        score: callable of the logs of an epoch. A higher score is better.
+        patience: int. Epochs without a better score before training stops; 0 never
+            stops it.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        score: Callable[[Mapping[str, float]], float],
+        patience: int = 0,
+    ) -> None:
+        super().__init__()
+        self.folder = pathlib.Path(folder)
+        self.score = score
+        self.patience = patience
+        self.history: list[dict[str, float]] = []
+        self.scores: list[float] = []
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch of the best score so far, counted from 1; 0 before the first."""
+        if not self.scores:
+            return 0
+        return self.scores.index(max(self.scores)) + 1
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the last epochs brought nothing better."""
+        return 0 < self.patience <= len(self.scores) - self.best_epoch
+
+    def resume(self, model: keras.Model) -> int:
+        """Loads the last saved epoch, if there is one.
+
+        Args:
+            model: built and compiled as it was when it was saved.
+
+        Returns:
+            int. The number of finished epochs, `initial_epoch` for `fit`.
+        """
+        state = self.folder / _STATE
+        if state.is_file():
+            saved = json.loads(state.read_text())
+            self.history, self.scores = saved["history"], saved["scores"]
+            self._load(model, len(self.scores))
+        return len(self.scores)
+
+    def restore_best(self, model: keras.Model) -> None:
+        """Loads the epoch of the best score, if any epoch was saved."""
+        if self.scores:
+            self._load(model, self.best_epoch)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Saves the epoch."""
+        logs = {name: float(value) for name, value in (logs or {}).items()}
+        self.history.append(logs)
+        self.scores.append(self.score(logs))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.model.save_weights(self._file(epoch + 1))
+        saved = {"history": self.history, "scores": self.scores}
+        temporary = self.folder / f".{_STATE}"
+        temporary.write_text(json.dumps(saved))
+        temporary.replace(self.folder / _STATE)
+        kept = {self._file(epoch + 1), self._file(self.best_epoch)}
+        for file in set(self.folder.glob("epoch-*.weights.h5")) - kept:
+            file.unlink()
+        if self.stopped:
+            self.model.stop_training = True
+
+    def _load(self, model: keras.Model, epoch: int) -> None:
+        # Variables of the optimizer are read only into one that has them.
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        model.load_weights(self._file(epoch))
+
+    def _file(self, epoch: int) -> pathlib.Path:
+        return self.folder / f"epoch-{epoch:04d}.weights.h5"
