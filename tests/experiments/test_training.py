@@ -1,0 +1,100 @@
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from tf_mtl.experiments.config import TrainConfig
+from tf_mtl.experiments.data import prepare
+from tf_mtl.experiments.evaluation import evaluate_saved_model, find_saved_model
+from tf_mtl.experiments.training import train
+
+
+class Killed(Exception):
+    pass
+
+
+class KillAt(keras.callbacks.Callback):
+    """Raises in the middle of an epoch."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch, self.now = epoch, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.now == self.epoch and batch == 1:
+            raise Killed
+
+
+def numbers(result):
+    return {key: result[key] for key in ("test", "validation", "train")}
+
+
+def test_run_writes_everything_and_the_export_gives_the_same_numbers(config, tmp_path):
+    config = dataclasses.replace(config, monitor_every=2)
+    result = train(config, tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == result
+    assert set(result) == {"test", "validation", "train", "throughput", "config"}
+    assert set(result["test"]["click"]) == {"auc", "log_loss", "num_known"}
+    assert result["test"]["click"]["num_known"] == 100
+    assert result["config"] == dataclasses.asdict(config)
+    assert len(result["train"]["history"]) == result["train"]["epochs"] == 3
+    assert result["throughput"]["rows_per_second"] > 0
+    assert (tmp_path / "logs" / "conflicts" / "conflicts.png").stat().st_size > 1000
+    assert list((tmp_path / "logs" / "train").iterdir())
+    assert find_saved_model(tmp_path) == tmp_path / "saved_model" / "1"
+    found = evaluate_saved_model(tmp_path, "tiny")
+    for task, metrics in result["test"].items():
+        for name, value in metrics.items():
+            np.testing.assert_allclose(found[task][name], value, atol=1e-6)
+
+
+def test_resumed_run_gives_the_numbers_of_one_that_was_not_stopped(config, tmp_path):
+    whole = train(config, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(config, tmp_path / "killed", extra_callbacks=[KillAt(epoch=2)])
+    assert not (tmp_path / "killed" / "metrics.json").exists()
+    with pytest.raises(FileExistsError, match="an unfinished run"):
+        train(config, tmp_path / "killed")
+    other = dataclasses.replace(config, learning_rate=0.5)
+    with pytest.raises(ValueError, match="learning_rate: 0.01 then, 0.5 now"):
+        train(other, tmp_path / "killed", resume=True)
+    resumed = train(config, tmp_path / "killed", resume=True)
+    assert numbers(resumed) == numbers(whole)
+    with pytest.raises(FileExistsError, match="a finished run.*--overwrite"):
+        train(config, tmp_path / "killed")
+    assert train(config, tmp_path / "killed", resume=True) == resumed
+
+
+def test_validation_rows_are_seeded_and_no_training_rows(config):
+    data = prepare(config)
+    assert [len(data.train), len(data.validation), len(data.test)] == [270, 30, 100]
+    again, other = prepare(config), prepare(dataclasses.replace(config, seed=1))
+    rows = data.validation.inputs["price"].numpy()
+    np.testing.assert_array_equal(rows, again.validation.inputs["price"])
+    assert not np.array_equal(rows, other.validation.inputs["price"])
+    # The price is continuous: no value is in both parts.
+    assert not set(rows.ravel()) & set(data.train.inputs["price"].numpy().ravel())
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"dataset": "nope"}, r"`dataset` must be one of \[.*census_income"),
+        ({"model": "nope"}, r"`model` must be one of \[.*mmoe"),
+        ({"aggregator": "nope"}, r"`aggregator` must be one of \[.*gradcraft"),
+        ({"optimizer": "nope"}, r"`optimizer` must be one of \[.*lazy_adam"),
+        ({"surface": "nope"}, "`surface` must be one of"),
+        ({"model_args": {"experts": 3}}, r"`model_args`.*num_experts.*'experts'"),
+        ({"aggregator_args": {"nope": 3}}, r"`aggregator_args`.*tau.*'nope'"),
+        ({"epochs": 0}, "`epochs` must be at least 1. Received: epochs=0"),
+        ({"validation_fraction": 1.0}, "`validation_fraction` must be between"),
+    ],
+)
+def test_wrong_choices_fail_before_data_is_read(choice, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**choice)

@@ -1,0 +1,127 @@
+"""TrainConfig: all choices of a training run."""
+
+import dataclasses
+import inspect
+from collections.abc import Collection, Mapping
+from typing import Any
+
+OPTIMIZERS = ("lazy_adam", "lazy_adagrad", "lazy_sgd", "adam", "adagrad", "sgd")
+SCHEDULES = ("constant", "cosine")
+
+
+def _choice(default: Any, text: str) -> Any:
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=dict, metadata={"help": text})
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """All choices of a training run; the same choices give the same numbers.
+
+    The command line makes one option of each field, with the text beside it.
+
+    Raises:
+        ValueError: if a name is unknown or a number is outside its range. Names and
+            arguments are checked here, before any data is read.
+    """
+
+    dataset: str = _choice(
+        "census_income", "Data set by name; `tf-mtl data describe --help` lists them."
+    )
+    manual_dir: str | None = _choice(
+        None, "Folder with the source files of the data set, where it has some."
+    )
+    data_dir: str | None = _choice(
+        None, "Folder for prepared data; without it, that of TensorFlow Datasets."
+    )
+    model: str = _choice("mmoe", "Architecture: mmoe, shared_bottom, single_task ...")
+    model_args: dict[str, Any] = _choice(
+        {}, 'Arguments of the architecture, as JSON: {"num_experts": 8}.'
+    )
+    aggregator: str = _choice(
+        "gradcraft", "How task gradients become one update: gradcraft, pcgrad, ew ..."
+    )
+    aggregator_args: dict[str, Any] = _choice(
+        {}, 'Arguments of the aggregator, as JSON: {"tau": 0.5}.'
+    )
+    surface: str = _choice(
+        "parameters",
+        "Where task gradients are compared: `parameters` (exact) or `representation` "
+        "(one backward pass below the experts: faster).",
+    )
+    optimizer: str = _choice("lazy_adam", f"One of: {', '.join(OPTIMIZERS)}.")
+    learning_rate: float = _choice(1e-3, "Learning rate, at the start.")
+    schedule: str = _choice(
+        "cosine", "Learning rate over the steps: `cosine` (down to 0) or `constant`."
+    )
+    epochs: int = _choice(10, "Passes over the training rows, at most.")
+    batch_size: int = _choice(512, "Rows per step.")
+    embedding_dim: int = _choice(8, "Width of the embedding of each categorical.")
+    dropout: float = _choice(0.1, "Share of hidden units dropped in training.")
+    validation_fraction: float = _choice(
+        0.1, "Share of the training rows that is held out to choose the best epoch."
+    )
+    patience: int = _choice(
+        3, "Epochs without a better validation score before training stops; 0: never."
+    )
+    monitor_every: int = _choice(
+        0, "Steps between two looks at the angle of the task gradients; 0: never."
+    )
+    seed: int = _choice(0, "Seed of weights, dropout, row order and validation rows.")
+    jit: bool = _choice(
+        False,
+        "Compile the train step with XLA: for a GPU. On a CPU, many small tables make "
+        "it several times slower.",
+    )
+
+    def __post_init__(self) -> None:
+        from tf_mtl import aggregators, datasets, models
+        from tf_mtl.models.training import SURFACES
+
+        _check_name("dataset", self.dataset, datasets.names())
+        _check_name("model", self.model, models.names())
+        _check_name("aggregator", self.aggregator, aggregators.names())
+        _check_name("surface", self.surface, SURFACES)
+        _check_name("optimizer", self.optimizer, OPTIMIZERS)
+        _check_name("schedule", self.schedule, SCHEDULES)
+        _check_arguments("model_args", models.get(self.model), self.model_args)
+        aggregator = type(aggregators.get(self.aggregator))
+        _check_arguments("aggregator_args", aggregator, self.aggregator_args)
+        aggregators.get(self.aggregator, **self.aggregator_args)
+        rules = (
+            (self.learning_rate > 0, "`learning_rate` must be positive"),
+            (self.epochs >= 1, "`epochs` must be at least 1"),
+            (self.batch_size >= 1, "`batch_size` must be at least 1"),
+            (self.embedding_dim >= 1, "`embedding_dim` must be at least 1"),
+            (0 <= self.dropout < 1, "`dropout` must be in [0, 1)"),
+            (
+                0 < self.validation_fraction < 1,
+                "`validation_fraction` must be between 0 and 1",
+            ),
+            (self.patience >= 0, "`patience` must not be negative"),
+            (self.monitor_every >= 0, "`monitor_every` must not be negative"),
+            (self.seed >= 0, "`seed` must not be negative"),
+        )
+        for holds, rule in rules:
+            if not holds:
+                name = rule.split("`")[1]
+                raise ValueError(f"{rule}. Received: {name}={getattr(self, name)}.")
+
+
+def _check_name(argument: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise ValueError(
+            f"`{argument}` must be one of {list(known)}. Received: {argument}={name!r}."
+        )
+
+
+def _check_arguments(argument: str, cls: type, given: Mapping[str, Any]) -> None:
+    known = set(inspect.signature(cls).parameters)
+    known -= {"features", "tasks", "args", "kwargs"}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise ValueError(
+            f"`{argument}` must name arguments of {cls.__name__}: {sorted(known)}. "
+            f"Received: {unknown}."
+        )

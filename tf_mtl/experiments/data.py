@@ -1,0 +1,176 @@
+"""A data set ready for training: rows split, features learned, columns encoded."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mtl import datasets, features
+from tf_mtl.datasets.columns import Columns, as_dataset, num_rows
+from tf_mtl.experiments.config import TrainConfig
+from tf_mtl.tasks import Task
+
+# Rows that are encoded at a time.
+_CHUNK = 8192
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Rows of a split, in memory.
+
+    Attributes:
+        inputs: dict of tensors by model input, rows in the first axis.
+        labels: dict of arrays `(rows,)` by label column.
+    """
+
+    inputs: dict[str, Any]
+    labels: dict[str, Any]
+
+    def __len__(self) -> int:
+        return num_rows(self.labels)
+
+    def batches(
+        self,
+        batch_size: int,
+        shuffle_seed: int | None = None,
+        drop_remainder: bool = False,
+    ) -> tf.data.Dataset:
+        """See `datasets.columns.as_dataset`."""
+        return as_dataset(
+            self.inputs, self.labels, batch_size, shuffle_seed, drop_remainder
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedData:
+    """What a run trains on.
+
+    Attributes:
+        preprocessor: adapted to the training rows alone.
+        tasks: the tasks of the data set.
+        train: rows to train on.
+        validation: a seeded part of the `train` split, to choose the best epoch.
+        test: the `test` split.
+    """
+
+    preprocessor: features.Preprocessor
+    tasks: list[Task]
+    train: Rows
+    validation: Rows
+    test: Rows
+
+
+def make_features(
+    columns: Mapping[str, datasets.Column], embedding_dim: int
+) -> list[features.Feature]:
+    """Features for the columns of a data set.
+
+    Args:
+        columns: dict of `Column` by name.
+        embedding_dim: int. Width of each embedding.
+
+    Returns:
+        A vocabulary to learn for each categorical column, a range for each integer
+        column. A number comes twice: as is, on a logarithmic scale, and in buckets of
+        equal counts, since neither money nor age acts in a straight line.
+    """
+    made: list[features.Feature] = []
+    for name, column in columns.items():
+        if column.kind == "categorical":
+            made.append(features.Categorical(name, embedding_dim=embedding_dim))
+        elif column.kind == "integer":
+            size = column.size or 1
+            made.append(features.IntegerRange(name, size, embedding_dim=embedding_dim))
+        else:
+            made.append(features.Numeric(name, normalization="log_standard"))
+            made.append(
+                features.Bucketized(
+                    f"{name}_bucket",
+                    column=name,
+                    num_buckets=32,
+                    embedding_dim=embedding_dim,
+                )
+            )
+    return made
+
+
+def make_tasks(info: datasets.DatasetInfo) -> list[Task]:
+    """The tasks of a data set, the main one first.
+
+    Args:
+        info: the data set.
+
+    Returns:
+        list of `Task`, one per label.
+    """
+    return [Task(name, kind) for name, kind in info.labels.items()]
+
+
+def prepare(config: TrainConfig) -> PreparedData:
+    """Loads a data set and makes it ready.
+
+    Columns are encoded once and kept in memory, so that an epoch only gathers rows.
+
+    Args:
+        config: the choices of the run.
+
+    Returns:
+        `PreparedData`.
+
+    Raises:
+        FileNotFoundError: if a source file is missing.
+        ValueError: if a source file is damaged, or the split leaves no rows to train
+            on or to validate with.
+    """
+    info = datasets.get(config.dataset)
+    train, validation = _hold_out(
+        info.load_columns("train", config.manual_dir, config.data_dir), config
+    )
+    test = info.load_columns("test", config.manual_dir, config.data_dir)
+    preprocessor = features.Preprocessor(
+        make_features(info.columns, config.embedding_dim)
+    )
+    preprocessor.adapt(as_dataset(*train, _CHUNK), progress=False)
+    return PreparedData(
+        preprocessor,
+        make_tasks(info),
+        *(_encode(preprocessor, *columns) for columns in (train, validation, test)),
+    )
+
+
+def _hold_out(
+    columns: tuple[Columns, Columns], config: TrainConfig
+) -> tuple[tuple[Columns, Columns], tuple[Columns, Columns]]:
+    """Cuts seeded random rows off for validation."""
+    size = num_rows(columns[1])
+    held_out = round(size * config.validation_fraction)
+    if not 0 < held_out < size:
+        raise ValueError(
+            "`validation_fraction` must leave rows on both sides. Received: "
+            f"validation_fraction={config.validation_fraction} of {size} rows."
+        )
+    order = np.random.default_rng(config.seed).permutation(size)
+
+    def take(rows: np.ndarray) -> tuple[Columns, Columns]:
+        inputs, labels = columns
+        return _gather(inputs, rows), _gather(labels, rows)
+
+    return take(np.sort(order[held_out:])), take(np.sort(order[:held_out]))
+
+
+def _gather(columns: Columns, rows: np.ndarray) -> dict[str, tf.Tensor]:
+    with tf.device("CPU:0"):
+        return {name: tf.gather(column, rows) for name, column in columns.items()}
+
+
+def _encode(preprocessor: features.Preprocessor, raw: Columns, labels: Columns) -> Rows:
+    encoded = preprocessor.apply(as_dataset(raw, labels, _CHUNK))
+    batches = [inputs for inputs, _ in encoded]
+    with tf.device("CPU:0"):
+        inputs = {
+            name: tf.concat([batch[name] for batch in batches], axis=0)
+            for name in batches[0]
+        }
+    return Rows(inputs, {name: np.asarray(label) for name, label in labels.items()})
