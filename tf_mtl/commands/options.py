@@ -1,0 +1,79 @@
+"""Options of the command line from the fields of a dataclass, and back."""
+
+import dataclasses
+import json
+import typing
+from typing import Any, TypeVar
+
+from absl import flags
+
+_Config = TypeVar("_Config")
+
+
+class _JsonParser(flags.ArgumentParser):
+    """Parses a JSON object; an absl flag holds the dict."""
+
+    def parse(self, argument: Any) -> dict[str, Any]:
+        parsed = argument
+        if isinstance(argument, str):
+            try:
+                parsed = json.loads(argument)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"not JSON: {error}") from None
+        if not isinstance(parsed, dict):
+            raise ValueError('not a JSON object such as {"name": 1}')
+        return parsed
+
+    def flag_type(self) -> str:
+        return "JSON object"
+
+
+class _JsonSerializer(flags.ArgumentSerializer):
+    def serialize(self, value: Any) -> str:
+        return json.dumps(value)
+
+
+def define(config: type, values: flags.FlagValues) -> None:
+    """Declares one option per field, with its default and help text.
+
+    Args:
+        config: dataclass whose fields are str, int, float, bool, `str | None` or
+            dict, each with a `help` in its metadata.
+        values: where to declare.
+    """
+    types = typing.get_type_hints(config)
+    for field in dataclasses.fields(config):
+        text = field.metadata["help"]
+        if field.default_factory is not dataclasses.MISSING:
+            flags.DEFINE(
+                _JsonParser(),
+                field.name,
+                field.default_factory(),
+                text,
+                flag_values=values,
+                serializer=_JsonSerializer(),
+            )
+            continue
+        declare = _DECLARE.get(types[field.name], flags.DEFINE_string)
+        declare(field.name, field.default, text, flag_values=values)
+
+
+def read(config: type[_Config], values: flags.FlagValues) -> _Config:
+    """Makes the dataclass from parsed options.
+
+    Args:
+        config: the dataclass.
+        values: parsed options.
+
+    Returns:
+        An instance of it.
+    """
+    names = [field.name for field in dataclasses.fields(typing.cast(Any, config))]
+    return config(**{name: values[name].value for name in names})
+
+
+_DECLARE: dict[Any, Any] = {
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+}
