@@ -41,6 +41,7 @@ def demo(output_dir: str | os.PathLike[str], config: TrainConfig) -> dict[str, A
         print(f"[{time.perf_counter() - started:4.0f} s] {text}", flush=True)
 
     info = datasets.get(config.dataset)
+    say("two runs and their comparison, about two minutes on two idle cores")
     results = {}
     for i, (aggregator, title) in enumerate(METHODS.items(), start=1):
         say(f"{i}/4 train {config.model} with {title}: {info.description}")
@@ -53,7 +54,7 @@ def demo(output_dir: str | os.PathLike[str], config: TrainConfig) -> dict[str, A
     draw(folder / "demo.png", {name: folder / name for name in METHODS}, results)
     print(f"Picture of AUC and gradient cosine: {folder / 'demo.png'}")
     version = find_saved_model(folder / "gradcraft")
-    say(f"4/4 load {version} in a new process, without tf_mtl and Keras")
+    say(f"4/4 load {version} in a new process that imports TensorFlow alone")
     print(_serve(version, folder / "rows.json", info, config))
     say(f"done. See everything with: tensorboard --logdir={folder}")
     return results
