@@ -164,7 +164,8 @@ def _stack_sparse(
     summed = tf.math.unsorted_segment_sum(
         tf.concat(values, axis=0), segments, len(column) * num_ids
     )
-    return tf.reshape(summed, [len(column), -1, *values[0].shape[1:]]), unique
+    # A gather over replicas loses the shape of the rows: take that of the table.
+    return tf.reshape(summed, [len(column), -1, *variable.shape[1:]]), unique
 
 
 def _as_slices(gradient: tf.Tensor | tf.IndexedSlices, variable: Any) -> Any:
