@@ -1,0 +1,210 @@
+"""A tiny ranking problem, and the models that the tests train on it."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import tf_mtl
+from tf_mtl import aggregators, features, models
+
+ROWS = 16
+WIDTHS = (8, 4)
+
+FEATURES = (
+    features.IntegerRange("user", num_values=9, embedding_dim=3),
+    features.IntegerRange(
+        "item", num_values=5, embedding_dim=2, table="items", missing_value=-1
+    ),
+    # A second feature on the table of `item`: lists with padding and weights.
+    features.IntegerRange(
+        "history",
+        num_values=5,
+        embedding_dim=2,
+        table="items",
+        missing_value=-1,
+        max_length=4,
+        weights="history_weight",
+    ),
+    features.Numeric("price", normalization=None, default=0.0),
+)
+
+TASKS = (
+    tf_mtl.Task("click"),
+    tf_mtl.Task("like", missing_label=-1.0),
+    tf_mtl.Task("dwell", kind="regression", weight=0.5),
+)
+
+
+def make_batch(rows=ROWS, seed=0):
+    """Model inputs with many repeated ids, and labels of all tasks."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(0, 5, size=(rows, 1))
+    listed = np.arange(4) < lengths
+    inputs = {
+        "user": rng.integers(0, 11, rows).astype("int32"),
+        "item": rng.integers(0, 7, rows).astype("int32"),
+        "history": np.where(listed, rng.integers(1, 7, (rows, 4)), 0).astype("int32"),
+        "history_weights": np.where(listed, rng.uniform(0.5, 2, (rows, 4)), 0).astype(
+            "float32"
+        ),
+        "price": rng.normal(size=(rows, 1)).astype("float32"),
+    }
+    labels = {
+        "click": rng.integers(0, 2, rows).astype("float32"),
+        "like": rng.integers(0, 2, rows).astype("float32"),
+        "dwell": rng.normal(size=rows).astype("float32"),
+    }
+    return inputs, labels
+
+
+def as_tensors(data):
+    return tf.nest.map_structure(tf.constant, data)
+
+
+def make_dataset(steps=3, seed=0, rows=ROWS):
+    """`steps` batches in a fixed order."""
+    data = make_batch(rows * steps, seed)
+    return tf.data.Dataset.from_tensor_slices(data).batch(rows, drop_remainder=True)
+
+
+def make_network(seed=0, dropout=0.0, tasks=TASKS):
+    """A functional model that looks its tables up the usual way."""
+    keras.utils.set_random_seed(seed)
+    inputs = {
+        name: tensor
+        for feature in FEATURES
+        for name, tensor in feature.inputs().items()
+    }
+    users = keras.layers.Embedding(11, 3, name="users")
+    items = keras.layers.Embedding(7, 2, name="items")
+    weighted = items(inputs["history"]) * inputs["history_weights"][..., None]
+    parts = [
+        users(inputs["user"]),
+        items(inputs["item"]),
+        keras.ops.sum(weighted, axis=1),
+        inputs["price"],
+    ]
+    hidden = keras.layers.Concatenate()(parts)
+    hidden = keras.layers.Dense(8, "relu", name="bottom")(hidden)
+    hidden = keras.layers.Dropout(dropout)(hidden)
+    hidden = keras.layers.Dense(4, "relu", name="representation")(hidden)
+    outputs = {}
+    for task in tasks:
+        tower = keras.layers.Dense(3, "relu", name=f"{task.name}_hidden")(hidden)
+        outputs[task.name] = keras.layers.Dense(1, name=task.name)(tower)
+    return keras.Model(inputs, outputs)
+
+
+def _multi_task(tasks, dropout=0.0, **kwargs):
+    network = make_network(dropout=dropout, tasks=tasks)
+    return models.MultiTask(network, tasks, representation="representation", **kwargs)
+
+
+def _omoe(tasks, **kwargs):
+    return _mmoe(tasks, single_gate=True, **kwargs)
+
+
+def _mmoe(tasks, features=FEATURES, **kwargs):
+    return models.MMoE(
+        features, tasks, num_experts=3, expert_units=WIDTHS, tower_units=(3,), **kwargs
+    )
+
+
+def _shared_bottom(tasks, features=FEATURES, **kwargs):
+    return models.SharedBottom(
+        features, tasks, bottom_units=WIDTHS, tower_units=(3,), **kwargs
+    )
+
+
+def _single_task(tasks, features=FEATURES, **kwargs):
+    return models.SingleTask(features, tasks, units=WIDTHS, **kwargs)
+
+
+ARCHITECTURES = {
+    "mmoe": _mmoe,
+    "multi_task": _multi_task,
+    "omoe": _omoe,
+    "shared_bottom": _shared_bottom,
+    "single_task": _single_task,
+}
+SHARING = sorted(set(ARCHITECTURES) - {"single_task"})
+
+
+def make_model(name, tasks=TASKS, seed=0, **kwargs):
+    """A model of that architecture; equal seeds give equal weights."""
+    keras.utils.set_random_seed(seed)
+    return ARCHITECTURES[name](tasks, **kwargs)
+
+
+def make_aggregator(name):
+    """An aggregator that draws no random numbers."""
+    arguments = {
+        "fixed": {"weights": [0.5 + 0.5 * i for i in range(len(TASKS))]},
+        "pcgrad": {"order": "natural"},
+    }
+    return aggregators.get(name, **arguments.get(name, {}))
+
+
+def make_sgd():
+    return keras.optimizers.SGD(0.1, momentum=0.9)
+
+
+def gradients_by_task(model, inputs, labels):
+    """Slow reference: a tape for each task, tables densified.
+
+    Returns:
+        for each trainable variable, an array `(num_tasks, *shape)`.
+    """
+    targets = tf_mtl.tasks.read_targets(model.tasks, labels)
+    variables = model.trainable_variables
+    rows = []
+    for t in range(len(model.tasks)):
+        with tf.GradientTape() as tape:
+            outputs = model.task_outputs(inputs, training=False)
+            loss = model._task_losses(outputs, targets)[t]
+        found = tape.gradient(loss, [v.value for v in variables])
+        rows.append([dense(g, v) for g, v in zip(found, variables, strict=True)])
+    return [np.stack(column) for column in zip(*rows, strict=True)]
+
+
+def variable_groups(model):
+    """`variable_groups` of any model."""
+    if isinstance(model, models.MultiTask):
+        return model.variable_groups(as_tensors(make_batch()[0]))
+    return model.variable_groups()
+
+
+def is_shared(model):
+    """For each trainable variable, whether several tasks reach the whole of it."""
+    groups = variable_groups(model)
+    found = [groups[v.path] for v in model.trainable_variables]
+    return [len(sets) == 1 and len(sets[0]) > 1 for sets in found]
+
+
+def dense(gradient, variable):
+    """A gradient as an array; zeros for none."""
+    if gradient is None:
+        return np.zeros(variable.shape, "float32")
+    return tf.convert_to_tensor(gradient).numpy()
+
+
+def flat_gramian(rows):
+    """Gramian of the flattened Jacobian, float64."""
+    flat = np.concatenate([r.reshape(len(r), -1) for r in rows], 1).astype("float64")
+    return flat @ flat.T
+
+
+def assert_same(actual, expected, rtol=1e-5, atol=1e-6):
+    """Compares two lists of arrays or of variables."""
+    assert len(actual) == len(expected)
+    for a, e in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(a),
+            keras.ops.convert_to_numpy(e),
+            rtol=rtol,
+            atol=atol,
+        )
+
+
+def is_different(actual, expected):
+    return any(not np.array_equal(a, e) for a, e in zip(actual, expected, strict=True))

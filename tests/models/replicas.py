@@ -1,0 +1,69 @@
+"""One training run on one device or on two replicas; run in a process of its own.
+
+Arguments: output file, then the number of replicas. Writes the weights and logs after
+4 steps of each case to the file.
+"""
+
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from . import problem
+
+# name: architecture, aggregator, surface, whether one replica lacks all labels.
+CASES = {
+    "ew": ("mmoe", "ew", "parameters", False),
+    "rows": ("mmoe", "gradcraft", "parameters", False),
+    "rows_of_a_network": ("multi_task", "pcgrad", "parameters", False),
+    "representation_of_a_network": ("multi_task", "gradcraft", "representation", False),
+    "absent": ("shared_bottom", "gradcraft", "parameters", True),
+    "absent_representation": ("mmoe", "gradcraft", "representation", True),
+}
+STEPS = 4
+
+
+def dataset(absent):
+    inputs, labels = problem.make_batch(problem.ROWS * STEPS)
+    if absent:
+        # The first half of each batch goes to the first replica.
+        rows = np.arange(len(labels["like"])) % problem.ROWS < problem.ROWS // 2
+        labels["like"][rows] = np.nan
+    data = tf.data.Dataset.from_tensor_slices((inputs, labels))
+    return data.batch(problem.ROWS, drop_remainder=True)
+
+
+def run(architecture, aggregator, surface, absent, strategy):
+    with strategy.scope():
+        model = problem.make_model(architecture)
+        model.compile(
+            keras.optimizers.SGD(0.1, momentum=0.9),
+            problem.make_aggregator(aggregator),
+            surface,
+            jit_compile=False,
+        )
+    history = model.fit(dataset(absent), verbose=0)
+    state = [w.numpy() for w in model.weights]
+    return state, {k: v[-1] for k, v in history.history.items()}
+
+
+def main(path, num_replicas):
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    logical = [tf.config.LogicalDeviceConfiguration()] * num_replicas
+    tf.config.set_logical_device_configuration(cpu, logical)
+    if num_replicas == 1:
+        strategy = tf.distribute.get_strategy()
+    else:
+        devices = [f"CPU:{i}" for i in range(num_replicas)]
+        strategy = tf.distribute.MirroredStrategy(devices)
+    found = {}
+    for name, case in CASES.items():
+        weights, logs = run(*case, strategy)
+        found |= {f"{name}/weights/{i:02d}": w for i, w in enumerate(weights)}
+        found |= {f"{name}/logs/{key}": value for key, value in logs.items()}
+    np.savez(path, **found)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,35 @@
+"""Which task reaches which variable, for every architecture."""
+
+import pytest
+
+from .problem import TASKS, make_model, variable_groups
+
+NAMES = [task.name for task in TASKS]
+ALL = (frozenset(NAMES),)
+EACH = tuple(frozenset([name]) for name in NAMES)
+
+EXPECTED = {
+    "single_task": {"embedding": EACH, "tower": EACH},
+    "shared_bottom": {"embedding": ALL, "bottom": ALL, "tower": EACH},
+    "mmoe": {"embedding": ALL, "expert": ALL, "gate": EACH, "tower": EACH},
+    "omoe": {"embedding": ALL, "expert": ALL, "gate": ALL, "tower": EACH},
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_groups_of_an_architecture(name):
+    model = make_model(name)
+    groups = variable_groups(model)
+    assert list(groups) == [v.path for v in model.trainable_variables]
+    found = {}
+    for path, sets in groups.items():
+        found.setdefault(path.split("/")[1], set()).add(sets)
+    assert found == {part: {sets} for part, sets in EXPECTED[name].items()}
+
+
+def test_groups_of_a_network_are_read_from_its_graph():
+    groups = variable_groups(make_model("multi_task"))
+    for path, sets in groups.items():
+        layer = path.split("/")[-2].removesuffix("_hidden")
+        expected = (frozenset([layer]),) if layer in NAMES else ALL
+        assert sets == expected, path
