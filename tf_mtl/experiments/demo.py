@@ -90,7 +90,8 @@ def draw(
         for column in (c for c in rows[0] if c.startswith("cosine_")):
             cosines = [row[column] for row in rows]
             cosine_axis.plot(steps, cosines, label=METHODS[name])
-    auc_axis.set(title="test AUC", ylim=(0.5, 1.0))
+    # Room above the bars for their labels and the legend.
+    auc_axis.set(title="test AUC", ylim=(0.5, 1.15), yticks=np.arange(0.5, 1.01, 0.1))
     cosine_axis.set(title="cosine of the task gradients", xlabel="step", ylim=(-1, 1))
     cosine_axis.axhline(0.0, color="grey", linewidth=0.8)
     for axis in (auc_axis, cosine_axis):
