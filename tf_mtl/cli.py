@@ -119,7 +119,8 @@ def _docstring(command: ModuleType) -> str:
 
 
 def _unknown(argv: Sequence[str]) -> str:
-    words = " ".join(argv[:2]) if argv[0] == "data" else argv[0]
+    groups = {name.split()[0] for name in COMMANDS if " " in name}
+    words = " ".join(argv[:2]) if argv[0] in groups else argv[0]
     close = difflib.get_close_matches(words, COMMANDS, 1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return (

@@ -1,8 +1,10 @@
 """Files that are either whole or not there."""
 
 import contextlib
+import json
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -30,3 +32,8 @@ def write_text(path: pathlib.Path, text: str) -> None:
     """Writes a text file in one step, see `replacing`."""
     with replacing(path) as temporary:
         temporary.write_text(text)
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Writes what `json` can write in one step, see `replacing`."""
+    write_text(path, json.dumps(content, indent=2) + "\n")

@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from ..datasets.census_rows import make_rows
 
 from tf_mtl import cli
+
+from ..datasets.census_rows import make_rows
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Time of one train step: methods x surfaces x tasks x vocabulary sizes."""
 
 import dataclasses
-import json
 import pathlib
 import platform
 import sys
@@ -15,7 +14,7 @@ import tensorflow as tf
 from tf_mtl import optimizers
 from tf_mtl.benchmarks.timing import interleaved_medians
 from tf_mtl.benchmarks.workload import Batch, Workload
-from tf_mtl.files import write_text
+from tf_mtl.files import write_json
 
 PLAIN_KERAS = "plain Keras, Adam"
 
@@ -114,7 +113,7 @@ def write(rows: Sequence[Row], path: str) -> None:
         },
         "rows": [dataclasses.asdict(row) for row in rows],
     }
-    write_text(pathlib.Path(path), json.dumps(result, indent=2) + "\n")
+    write_json(pathlib.Path(path), result)
 
 
 def _measure(

@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from tf_mtl.files import write_text
+
 _STATE = "state.json"
 
 
@@ -87,9 +89,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         self.model.save_weights(self._file(epoch + 1))
         saved = {"history": self.history, "scores": self.scores}
-        temporary = self.folder / f".{_STATE}"
-        temporary.write_text(json.dumps(saved))
-        temporary.replace(self.folder / _STATE)
+        write_text(self.folder / _STATE, json.dumps(saved))
         kept = {self._file(epoch + 1), self._file(self.best_epoch)}
         for file in set(self.folder.glob("epoch-*.weights.h5")) - kept:
             file.unlink()

@@ -11,6 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mtl.files import replacing
+
 
 class ConflictMonitor(keras.callbacks.Callback):
     """Watches the task gradients of a model on one fixed batch.
@@ -75,13 +77,13 @@ class ConflictMonitor(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Writes the file."""
         if self._rows:
-            path = self.log_dir / "conflicts.csv"
-            temporary = path.with_name(f".{path.name}")
-            with temporary.open("w", newline="") as file:
+            with (
+                replacing(self.log_dir / "conflicts.csv") as temporary,
+                temporary.open("w", newline="") as file,
+            ):
                 writer = csv.DictWriter(file, list(self._rows[0]))
                 writer.writeheader()
                 writer.writerows(self._rows)
-            temporary.replace(path)
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Draws the picture."""

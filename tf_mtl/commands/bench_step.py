@@ -5,7 +5,7 @@ Examples:
   tf-mtl bench step --num_tasks=6 --vocabularies=10000,1000000 --output=step.json
 
 For each number of tasks and each vocabulary (rows of all embedding tables together),
-one MMoE model (20 features with ids x 16, 4 experts 128-64, towers of 64) runs the train
+one MMoE (20 features with ids x 16, 4 experts 128-64, towers of 64) runs the train
 function of `fit` with equal weights, GradCraft and PCGrad on both surfaces; beside it
 runs the same network of plain Keras layers with Keras' Adam. They take turns, and the
 median of the turns is printed, with its ratio to equal weights.

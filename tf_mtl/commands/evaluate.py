@@ -50,7 +50,7 @@ def run(values: flags.FlagValues) -> None:
             f"Received: model_dir={values.model_dir!r}."
         )
     from tf_mtl.experiments.evaluation import evaluate_saved_model
-    from tf_mtl.experiments.run_folder import write_json
+    from tf_mtl.files import write_json
 
     metrics = evaluate_saved_model(values.model_dir, split=values.split, **known)
     print(metrics_table(metrics))

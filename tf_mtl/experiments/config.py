@@ -56,9 +56,9 @@ class TrainConfig:
         "cosine", "Learning rate over the steps: `cosine` (down to 0) or `constant`."
     )
     epochs: int = _choice(10, "Passes over the training rows, at most.")
-    batch_size: int = _choice(512, "Rows per step.")
+    batch_size: int = _choice(256, "Rows per step.")
     embedding_dim: int = _choice(8, "Width of the embedding of each categorical.")
-    dropout: float = _choice(0.1, "Share of hidden units dropped in training.")
+    dropout: float = _choice(0.3, "Share of hidden units dropped in training.")
     validation_fraction: float = _choice(
         0.1, "Share of the training rows that is held out to choose the best epoch."
     )
@@ -69,11 +69,7 @@ class TrainConfig:
         0, "Steps between two looks at the angle of the task gradients; 0: never."
     )
     seed: int = _choice(0, "Seed of weights, dropout, row order and validation rows.")
-    jit: bool = _choice(
-        False,
-        "Compile the train step with XLA: for a GPU. On a CPU, many small tables make "
-        "it several times slower.",
-    )
+    jit: bool = _choice(True, "Compile the train step with XLA.")
 
     def __post_init__(self) -> None:
         from tf_mtl import aggregators, datasets, models

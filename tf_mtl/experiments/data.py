@@ -89,7 +89,7 @@ def make_features(
                 features.Bucketized(
                     f"{name}_bucket",
                     column=name,
-                    num_buckets=32,
+                    num_buckets=128,
                     embedding_dim=embedding_dim,
                 )
             )

@@ -8,6 +8,7 @@ import shutil
 from typing import Any
 
 from tf_mtl.experiments.config import TrainConfig
+from tf_mtl.files import write_json
 
 
 class RunFolder:
@@ -86,15 +87,3 @@ class RunFolder:
         for folder in (self.checkpoints, self.logs, self.saved_model):
             shutil.rmtree(folder, ignore_errors=True)
         self.config.unlink(missing_ok=True)
-
-
-def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes a file that is either whole or not there.
-
-    Args:
-        path: the file; replaced if it exists.
-        content: what `json` can write.
-    """
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    temporary.replace(path)

@@ -13,7 +13,8 @@ import tensorflow as tf
 from tf_mtl import aggregators, callbacks, export, metrics, models, optimizers
 from tf_mtl.experiments.config import TrainConfig
 from tf_mtl.experiments.data import PreparedData, Rows, prepare
-from tf_mtl.experiments.run_folder import RunFolder, write_json
+from tf_mtl.experiments.run_folder import RunFolder
+from tf_mtl.files import write_json
 from tf_mtl.tasks import Task
 
 # Rows per batch of an evaluation, and of the look at the gradients.

@@ -1,7 +1,16 @@
 """Building blocks of the architectures."""
 
+from tf_mtl.layers.dropout import Dropout
 from tf_mtl.layers.embeddings import FeatureEmbedding, pool
 from tf_mtl.layers.mixture import mix
 from tf_mtl.layers.stacked import PerSlice, StackedDense, StackedMLP
 
-__all__ = ["FeatureEmbedding", "PerSlice", "StackedDense", "StackedMLP", "mix", "pool"]
+__all__ = [
+    "Dropout",
+    "FeatureEmbedding",
+    "PerSlice",
+    "StackedDense",
+    "StackedMLP",
+    "mix",
+    "pool",
+]

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mtl.layers.dropout import Dropout
+
 
 @keras.saving.register_keras_serializable(package="tf_mtl")
 class PerSlice(keras.initializers.Initializer):
@@ -209,7 +211,7 @@ class StackedMLP(keras.layers.Layer):
             )
             for index, (width, function) in enumerate(widths)
         ]
-        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.drop = Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Builds the layers in order."""
