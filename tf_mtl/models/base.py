@@ -227,7 +227,10 @@ class MultiTaskModel(TaskTrainer):
         cotangents, found = tape.gradient(losses, [leaf, variables])
         gramian = self.representation_gramian(shared, cotangents)
         weights = weigh(replica_sum(gramian))
-        weighted = tf.cast(weights, cotangents.dtype)[:, None, None] * cotangents
+        # A product with a diagonal matrix, since XLA would fuse an elementwise one into
+        # all that follows and compute it over and over.
+        scale = tf.linalg.diag(tf.cast(weights, cotangents.dtype))
+        weighted = tf.tensordot(scale, cotangents, 1)
         in_trunk = tape.gradient(list(shared.values()), variables)
         # Below the towers, private variables (gates) take the plain cotangents and the
         # trunk takes the weighted ones.
