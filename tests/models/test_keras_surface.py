@@ -237,3 +237,23 @@ def test_features_that_learn_must_be_adapted_first():
     assert not model.built
     with pytest.raises(ValueError, match="adapt"):
         model.build()
+
+
+def test_callbacks_may_come_by_position(eager_model):
+    seen = []
+    callback = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append(epoch)
+    )
+    inputs, labels = as_tensors(make_batch())
+    eager_model.fit(inputs, labels, 8, 2, 0, callback)
+    assert seen == [0, 1]
+
+
+def test_task_of_weight_zero_is_not_trained_but_logged():
+    tasks = [tf_mtl.Task("click"), tf_mtl.Task("like", weight=0.0)]
+    model = make_model("shared_bottom", tasks=tasks)
+    model.compile("sgd", run_eagerly=True)
+    inputs, labels = as_tensors(make_batch())
+    logs = model.evaluate(inputs, labels, verbose=0, return_dict=True)
+    assert logs["like_loss"] > 0
+    assert logs["loss"] == pytest.approx(logs["click_loss"], rel=1e-6)

@@ -65,6 +65,7 @@ def test_skipped_updates_are_counted_and_warned_of_once():
         logs = model.fit(make_data([1, 2]), epochs=2, verbose=0).history
     assert logs["skipped_updates"] == [2.0, 2.0]
     assert len(skipped_warnings(caught)) == 1
+    assert np.isfinite([logs["loss"], logs["click_loss"]]).all()
     assert int(model.optimizer.iterations) == 4
 
 

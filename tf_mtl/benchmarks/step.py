@@ -78,14 +78,13 @@ def run(
     """
     rows = []
     for count in num_tasks:
-        for vocabulary in vocabularies:
-            workload = Workload(count, vocabulary, batch_size)
-            group = _measure(
-                workload, methods, plain_keras, rounds, calls, jit_compile, out
-            )
-            print("\n".join(_line(row) for row in group), file=out, flush=True)
-            rows += group
-            keras.backend.clear_session()
+        workloads = [Workload(count, size, batch_size) for size in vocabularies]
+        group = _measure(
+            workloads, methods, plain_keras, rounds, calls, jit_compile, out
+        )
+        print("\n".join(_line(row) for row in group), file=out, flush=True)
+        rows += group
+        keras.backend.clear_session()
     return rows
 
 
@@ -117,7 +116,7 @@ def write(rows: Sequence[Row], path: str) -> None:
 
 
 def _measure(
-    workload: Workload,
+    workloads: Sequence[Workload],
     methods: Sequence[tuple[str, str]],
     plain_keras: bool,
     rounds: int,
@@ -125,40 +124,50 @@ def _measure(
     jit_compile: bool,
     out: TextIO,
 ) -> list[Row]:
-    batch = workload.batch()
-    steps, compile_seconds = {}, {}
-    # One model for all methods: each train function keeps what it was traced with.
-    model, optimizer = workload.model(), optimizers.LazyAdam(1e-3)
-    for aggregator, surface in methods:
-        model.compile(
-            optimizer, aggregator=aggregator, surface=surface, jit_compile=jit_compile
-        )
-        name = aggregator if aggregator == "ew" else f"{aggregator}, {surface}"
-        steps[name], compile_seconds[name] = _train_function(model, batch, out, name)
-    if plain_keras:
-        plain = workload.plain_keras_model()
-        steps[PLAIN_KERAS], compile_seconds[PLAIN_KERAS] = _train_function(
-            plain, batch, out, PLAIN_KERAS
-        )
+    """All vocabularies and methods for one number of tasks, in turns."""
+    steps: dict[tuple[int, str], Callable[[], None]] = {}
+    first: dict[tuple[int, str], float] = {}
+
+    def add(workload: Workload, model: keras.Model, name: str) -> None:
+        key = (workload.vocabulary, name)
+        print(f"  compiling {name}, V={workload.vocabulary:.0e} ...", file=out)
+        steps[key], first[key] = _train_function(model, workload.batch())
+
+    for workload in workloads:
+        # One model for all methods: each train function keeps what it was traced with.
+        model, optimizer = workload.model(), optimizers.LazyAdam(1e-3)
+        for aggregator, surface in methods:
+            model.compile(
+                optimizer,
+                aggregator=aggregator,
+                surface=surface,
+                jit_compile=jit_compile,
+            )
+            add(workload, model, _method_name(aggregator, surface))
+        if plain_keras:
+            add(workload, workload.plain_keras_model(), PLAIN_KERAS)
     medians = interleaved_medians(steps, rounds, calls)
-    reference = next(iter(medians.values()))
+    reference = _method_name(*methods[0])
     return [
         Row(
-            workload.num_tasks,
-            workload.vocabulary,
+            workloads[0].num_tasks,
+            vocabulary,
             name,
             round(milliseconds, 2),
-            round(milliseconds / reference, 3),
-            round(compile_seconds[name], 1),
+            round(milliseconds / medians[vocabulary, reference], 3),
+            round(first[vocabulary, name], 1),
         )
-        for name, milliseconds in medians.items()
+        for (vocabulary, name), milliseconds in medians.items()
     ]
 
 
+def _method_name(aggregator: str, surface: str) -> str:
+    return aggregator if aggregator == "ew" else f"{aggregator}, {surface}"
+
+
 def _train_function(
-    model: keras.Model, batch: Batch, out: TextIO, name: str
+    model: keras.Model, batch: Batch
 ) -> tuple[Callable[[], None], float]:
-    print(f"  compiling {name} ...", end="\r", file=out, flush=True)
     iterator = iter(tf.data.Dataset.from_tensors(batch).repeat())
     train_function = model.make_train_function(force=True) or model.train_function
 

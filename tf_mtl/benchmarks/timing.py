@@ -2,12 +2,15 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from typing import TypeVar
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 def interleaved_medians(
-    steps: Mapping[str, Callable[[], None]], rounds: int, calls: int
-) -> dict[str, float]:
+    steps: Mapping[Name, Callable[[], None]], rounds: int, calls: int
+) -> dict[Name, float]:
     """Times functions in turns and takes medians over the rounds.
 
     Args:
@@ -18,7 +21,7 @@ def interleaved_medians(
     Returns:
         Median milliseconds per call, by name.
     """
-    times: dict[str, list[float]] = {name: [] for name in steps}
+    times: dict[Name, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
             step()

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -153,12 +154,13 @@ class TaskTrainer(keras.Model, abc.ABC):
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """`keras.Model.fit`, which also warns once when updates were skipped."""
-        callbacks = kwargs.pop("callbacks", None) or []
+        arguments = inspect.signature(super().fit).bind(*args, **kwargs).arguments
+        callbacks = arguments.pop("callbacks", None) or []
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             if not isinstance(callbacks, (list, tuple)):
                 callbacks = [callbacks]
             callbacks = [*callbacks, _SkippedUpdatesWarning()]
-        return super().fit(*args, callbacks=callbacks, **kwargs)
+        return super().fit(**arguments, callbacks=callbacks)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -205,8 +207,8 @@ class TaskTrainer(keras.Model, abc.ABC):
         inputs, labels, weight = keras.utils.unpack_x_y_sample_weight(data)
         targets = read_targets(self.tasks, labels, weight)
         outputs = self.task_outputs(inputs, training=False)
-        losses = self._task_losses(outputs, targets)
-        self._update_losses(losses, targets)
+        losses = self._plain_losses(outputs, targets)
+        self._update_losses(losses, targets, training=False)
         self._update_metrics(outputs, targets)
         return self._logs(training=False)
 
@@ -218,12 +220,12 @@ class TaskTrainer(keras.Model, abc.ABC):
 
         def losses_fn(outputs: list[tf.Tensor]) -> list[tf.Tensor]:
             forward["outputs"] = outputs
-            forward["losses"] = self._task_losses(outputs, targets)
-            return forward["losses"]
+            forward["losses"] = self._plain_losses(outputs, targets)
+            return self._weighted(forward["losses"])
 
         backward = self._backward(inputs, losses_fn, _present(targets))
         self._apply(backward, forward["losses"])
-        self._update_losses(forward["losses"], targets)
+        self._update_losses(forward["losses"], targets, training=True)
         if self.train_metrics:
             self._update_metrics(forward["outputs"], targets)
         return self._logs(training=True)
@@ -292,10 +294,13 @@ class TaskTrainer(keras.Model, abc.ABC):
 
     # -- the step ----------------------------------------------------------------
 
-    def _task_losses(
+    def _plain_losses(
         self, outputs: list[tf.Tensor], targets: Targets
     ) -> list[tf.Tensor]:
-        """Loss of each task: this replica's share of the mean over known labels."""
+        """Loss of each task: this replica's share of the mean over known labels.
+
+        The static weights of the tasks are not in it.
+        """
         counts = _known_counts(targets)
         losses = []
         for i, task in enumerate(self.tasks):
@@ -304,10 +309,17 @@ class TaskTrainer(keras.Model, abc.ABC):
             )
             # An unknown label may have a loss of NaN: select, do not multiply.
             each = tf.where(targets.known[i], each * targets.weights[i], 0.0)
-            losses.append(
-                task.weight * tf.reduce_sum(each) / tf.maximum(counts[i], 1.0)
-            )
+            losses.append(tf.reduce_sum(each) / tf.maximum(counts[i], 1.0))
         return losses
+
+    def _task_losses(
+        self, outputs: list[tf.Tensor], targets: Targets
+    ) -> list[tf.Tensor]:
+        """Loss of each task, times its static weight."""
+        return self._weighted(self._plain_losses(outputs, targets))
+
+    def _weighted(self, losses: list[tf.Tensor]) -> list[tf.Tensor]:
+        return [t.weight * loss for t, loss in zip(self.tasks, losses, strict=True)]
 
     def _backward(
         self, inputs: Any, losses_fn: "LossesFn", present: tf.Tensor
@@ -422,16 +434,21 @@ class TaskTrainer(keras.Model, abc.ABC):
 
     # -- logs --------------------------------------------------------------------
 
-    def _update_losses(self, losses: list[tf.Tensor], targets: Targets) -> None:
+    def _update_losses(
+        self, losses: list[tf.Tensor], targets: Targets, training: bool
+    ) -> None:
         counts = _known_counts(targets)
         batch = tf.cast(tf.shape(targets.labels[0])[0], tf.float32)
-        self._loss_metric.update_state(tf.add_n(losses) * num_replicas(), batch)
-        for i, (task, metric) in enumerate(
-            zip(self.tasks, self._task_loss_metrics, strict=True)
-        ):
-            plain = losses[i] / task.weight if task.weight else losses[i]
-            share = counts[i] / num_replicas()
-            metric.update_state(plain * num_replicas(), share)
+        values = [tf.add_n(self._weighted(losses)), *losses]
+        weights = [batch, *(count / num_replicas() for count in counts)]
+        metrics = [self._loss_metric, *self._task_loss_metrics]
+        for metric, value, weight in zip(metrics, values, weights, strict=True):
+            if training:
+                # A batch whose update is skipped must not spoil the mean of the epoch.
+                is_finite = tf.math.is_finite(value)
+                value = tf.where(is_finite, value, 0.0)
+                weight = tf.where(is_finite, weight, 0.0)
+            metric.update_state(value * num_replicas(), weight)
 
     def _update_metrics(self, outputs: list[tf.Tensor], targets: Targets) -> None:
         for i, task in enumerate(self.tasks):
