@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -68,6 +69,33 @@ class Task:
                 f"`kind` of task {self.name!r} must be one of {KINDS}. "
                 f"Received: kind={self.kind!r}."
             )
+        if isinstance(self.loss, str):
+            keras.losses.get(self.loss)  # Raises a ValueError for an unknown name.
+        wrong = [
+            metric
+            for metric in self.metrics or ()
+            if not isinstance(metric, (str, keras.metrics.Metric))
+        ]
+        if wrong:
+            raise TypeError(
+                f"`metrics` of task {self.name!r} must be names or objects of Keras "
+                f"metrics. Received: {wrong}. Wrap a function: "
+                "keras.metrics.MeanMetricWrapper(function, name=...)."
+            )
+        loss_config = (
+            self.loss.get_config() if isinstance(self.loss, keras.losses.Loss) else {}
+        )
+        if self.kind == "binary" and loss_config.get("from_logits") is False:
+            raise ValueError(
+                f"`loss` of binary task {self.name!r} gets logits. Received: "
+                f"{type(self.loss).__name__}(from_logits=False). Pass from_logits=True."
+            )
+        names = [m if isinstance(m, str) else m.name for m in self.metrics or ()]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"`metrics` of task {self.name!r} must have different names. "
+                f"Received: names={names}."
+            )
         if not (math.isfinite(self.weight) and self.weight >= 0):
             raise ValueError(
                 f"`weight` of task {self.name!r} must be finite and not negative. "
@@ -101,7 +129,18 @@ class Task:
             return tf.square(outputs - labels)
         loss = keras.losses.get(self.loss) if isinstance(self.loss, str) else self.loss
         call = loss.call if isinstance(loss, keras.losses.Loss) else loss
-        return tf.reshape(call(labels[:, None], outputs[:, None]), [-1])
+        options = {}
+        if isinstance(self.loss, str) and _takes_logits(call):
+            options["from_logits"] = self.kind == "binary"
+        losses = tf.convert_to_tensor(
+            call(labels[:, None], outputs[:, None], **options)
+        )
+        if losses.shape.rank not in (1, 2) or losses.shape[1:].num_elements() != 1:
+            raise ValueError(
+                f"`loss` of task {self.name!r} must give one value per row, `(batch,)` "
+                f"or `(batch, 1)`. Received: shape={tuple(losses.shape)}."
+            )
+        return tf.reshape(losses, [-1])
 
     def predictions(self, outputs: tf.Tensor) -> tf.Tensor:
         """Probability (binary) or value (regression) for raw model outputs."""
@@ -237,6 +276,11 @@ def read_targets(
         if sample_weight is not None:
             # Keras repeats the weights of arrays for each column of the labels.
             is_dict = isinstance(sample_weight, Mapping)
+            if is_dict and task.label_key not in sample_weight:
+                raise ValueError(
+                    f"`sample_weight` has no entry for task {task.name!r}, by the key "
+                    f"{task.label_key!r}. Received: {sorted(sample_weight)}."
+                )
             given = sample_weight[task.label_key] if is_dict else sample_weight
             weight = _float_vector(given, "sample_weight")
         if task.sample_weight:
@@ -265,6 +309,11 @@ def _float_vector(column: tf.Tensor, key: str) -> tf.Tensor:
             f"Label column {key!r} must be numeric or bool. "
             f"Received: dtype={column.dtype.name}. Encode it before training."
         )
+    if column.shape.rank not in (1, 2) or column.shape[1:].num_elements() != 1:
+        raise ValueError(
+            f"Label column {key!r} must have shape `(batch,)` or `(batch, 1)`. "
+            f"Received: shape={tuple(column.shape)}."
+        )
     return tf.reshape(tf.cast(column, tf.float32), [-1])
 
 
@@ -274,9 +323,14 @@ def _make_metric(task: str, identifier: str | keras.metrics.Metric) -> Any:
         return keras.metrics.AUC(num_thresholds=2000, name=f"{task}_auc")
     if identifier == "rmse":
         return keras.metrics.RootMeanSquaredError(name=f"{task}_rmse")
+    if identifier == "accuracy":
+        return keras.metrics.BinaryAccuracy(name=f"{task}_accuracy")
     metric = keras.metrics.get(identifier)
-    if not isinstance(metric, keras.metrics.Metric):
-        metric = keras.metrics.MeanMetricWrapper(metric, name=str(identifier))
-    config = metric.get_config()
-    config["name"] = f"{task}_{metric.name}"
-    return metric.__class__.from_config(config)
+    if isinstance(metric, keras.metrics.Metric):
+        config = {**metric.get_config(), "name": f"{task}_{metric.name}"}
+        return metric.__class__.from_config(config)
+    return keras.metrics.MeanMetricWrapper(metric, name=f"{task}_{identifier}")
+
+
+def _takes_logits(function: Callable[..., Any]) -> bool:
+    return "from_logits" in inspect.signature(function).parameters

@@ -146,3 +146,17 @@ def test_pool(combiner):
     gradient = tape.gradient(pooled, tensor).numpy()
     assert np.isfinite(gradient).all()
     assert not gradient[weights == 0].any()
+
+
+def test_tables_of_equal_size_start_with_different_numbers():
+    specs = [features.IntegerRange(n, 50, embedding_dim=4) for n in ("a", "b")]
+    tables = {"a": (52, 4), "b": (52, 4)}
+    drawn = []
+    for _ in range(2):
+        keras.utils.set_random_seed(7)
+        layer = FeatureEmbedding(specs)
+        layer.build(tables)
+        drawn.append({name: table.numpy() for name, table in layer.tables.items()})
+    assert not np.isclose(drawn[0]["a"], drawn[0]["b"]).any(axis=1).all()
+    assert not np.array_equal(drawn[0]["a"], drawn[0]["b"])
+    np.testing.assert_array_equal(drawn[0]["b"], drawn[1]["b"])

@@ -1,6 +1,7 @@
 """Checkpoint: all state after each epoch, the best epoch, and when to stop."""
 
 import json
+import math
 import os
 import pathlib
 from collections.abc import Callable, Mapping
@@ -85,7 +86,9 @@ class Checkpoint(keras.callbacks.Callback):
         """Saves the epoch."""
         logs = {name: float(value) for name, value in (logs or {}).items()}
         self.history.append(logs)
-        self.scores.append(self.score(logs))
+        score = self.score(logs)
+        # NaN compares as neither better nor worse, and would stay the best.
+        self.scores.append(-math.inf if math.isnan(score) else score)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.model.save_weights(self._file(epoch + 1))
         saved = {"history": self.history, "scores": self.scores}

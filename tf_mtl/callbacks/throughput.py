@@ -24,7 +24,7 @@ class Throughput(keras.callbacks.Callback):
         self._first_step = 0.0
         self._epochs: list[tuple[int, float]] = []
         self._start: float | None = None
-        self._steps = 0
+        self._first = 0
 
     def result(self) -> dict[str, float | None]:
         """Figures of the last `fit`.
@@ -51,17 +51,16 @@ class Throughput(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Starts the clock."""
-        self._start, self._steps = self._now(), 0
+        self._start, self._first = self._now()
 
     def on_train_batch_end(
         self, batch: int, logs: Mapping[str, Any] | None = None
     ) -> None:
-        """Counts steps, and times the first apart from the others."""
-        self._steps += 1
+        """Times the first call apart from the others: it compiles."""
         if not self._first_step and self._start is not None:
-            now = self._now()
+            now, step = self._now()
             self._first_step = now - self._start
-            self._start, self._steps = now, 0
+            self._start, self._first = now, step
 
     def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Stops the clock before validation."""
@@ -73,10 +72,11 @@ class Throughput(keras.callbacks.Callback):
 
     def _stop(self) -> None:
         if self._start is not None:
-            self._epochs.append((self._steps, self._now() - self._start))
+            now, step = self._now()
+            self._epochs.append((step - self._first, now - self._start))
             self._start = None
 
-    def _now(self) -> float:
+    def _now(self) -> tuple[float, int]:
         # Reading a variable waits for the device to finish its steps.
-        int(self.model.optimizer.iterations)
-        return time.perf_counter()
+        step = int(self.model.optimizer.iterations)
+        return time.perf_counter(), step

@@ -18,7 +18,7 @@ from typing import Any
 
 from absl import flags
 
-from tf_mtl.commands.tables import metrics_table
+from tf_mtl.experiments.tables import metrics_table
 
 
 def define_flags(values: flags.FlagValues) -> None:

@@ -20,8 +20,8 @@ one that was not.
 from absl import flags
 
 from tf_mtl.commands import options
-from tf_mtl.commands.tables import metrics_table
 from tf_mtl.experiments.config import TrainConfig
+from tf_mtl.experiments.tables import metrics_table
 
 
 def define_flags(values: flags.FlagValues) -> None:

@@ -13,10 +13,10 @@ import numpy as np
 
 from tf_mtl import datasets
 from tf_mtl.callbacks.conflict_monitor import read_conflicts
-from tf_mtl.commands.tables import table
 from tf_mtl.experiments import client
 from tf_mtl.experiments.config import TrainConfig
 from tf_mtl.experiments.evaluation import find_saved_model
+from tf_mtl.experiments.tables import table
 from tf_mtl.experiments.training import train
 
 METHODS = {"ew": "equal weights", "gradcraft": "GradCraft"}

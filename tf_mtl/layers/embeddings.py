@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl.features import Feature, IdFeature
+from tf_mtl.layers.initializers import distinct
 
 
 @keras.saving.register_keras_serializable(package="tf_mtl")
@@ -20,7 +21,7 @@ class FeatureEmbedding(keras.layers.Layer):
         features: sequence of features.
         copies: int. Number of independent embeddings of each id, side by side in one
             table: a model whose tasks share nothing gives each task its own.
-        initializer: Keras initializer of the tables.
+        initializer: Keras initializer of the tables; each draws numbers of its own.
 
     Call arguments:
         inputs: dict of model inputs, as `Preprocessor` makes them.
@@ -62,12 +63,14 @@ class FeatureEmbedding(keras.layers.Layer):
         self.tables = {
             name: self.add_weight(
                 shape=(num_ids, width * self.copies),
-                initializer=self.initializer,
+                initializer=initializer,
                 name=name,
                 # A cast of a table to the compute dtype would cost all of its rows.
                 autocast=False,
             )
-            for name, (num_ids, width) in tables.items()
+            for (name, (num_ids, width)), initializer in zip(
+                tables.items(), distinct(self.initializer, len(tables)), strict=True
+            )
         }
         self.built = True
 

@@ -4,51 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tf_mtl.layers.dropout import Dropout
-
-
-@keras.saving.register_keras_serializable(package="tf_mtl")
-class PerSlice(keras.initializers.Initializer):
-    """Draws each slice `[i]` of a stacked kernel as if it were a kernel of its own.
-
-    Keras' own initializers fail on stacked kernels in two ways: an object returns the
-    same numbers each time it is called with the same shape, and a rank-3 shape is taken
-    for a convolution, so that its limits come out too small by the root of the number
-    of slices.
-
-    Args:
-        initializer: name, config or object of a Keras initializer for one slice.
-        seed: int or `None`. Slice `i` is drawn with the i-th seed derived from it.
-    """
-
-    def __init__(
-        self,
-        initializer: str | dict[str, Any] | keras.initializers.Initializer,
-        seed: int | None = None,
-    ):
-        self.initializer = keras.initializers.get(initializer)
-        self.seed = seed
-
-    def __call__(self, shape: Sequence[int], dtype: Any = None) -> tf.Tensor:
-        """Draws a tensor of `shape`, slice by slice along the first axis."""
-        config = self.initializer.get_config()
-        slices = []
-        for seed in np.random.SeedSequence(self.seed).generate_state(shape[0]):
-            if "seed" in config:
-                config["seed"] = int(seed)
-            draw = self.initializer.__class__.from_config(config)
-            slices.append(draw(shape[1:], dtype=dtype))
-        return tf.stack(slices)
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {
-            "initializer": keras.initializers.serialize(self.initializer),
-            "seed": self.seed,
-        }
+from tf_mtl.layers.initializers import PerSlice
 
 
 @keras.saving.register_keras_serializable(package="tf_mtl")
@@ -103,8 +62,7 @@ class StackedDense(keras.layers.Layer):
         """Creates the stacked kernel `(num_slices, width, units)` and bias."""
         per_slice = self.kernel_initializer
         if not isinstance(per_slice, PerSlice):
-            seed = getattr(per_slice, "seed", None)
-            per_slice = PerSlice(per_slice, seed if isinstance(seed, int) else None)
+            per_slice = PerSlice(per_slice, getattr(per_slice, "seed", None))
         self.kernel = self.add_weight(
             shape=(self.num_slices, input_shape[-1], self.units),
             initializer=per_slice,

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tf_mtl import gradients
 from tf_mtl.features import Feature, Preprocessor
 from tf_mtl.gradients.replicas import replica_sum
+from tf_mtl.layers import FeatureEmbedding
 from tf_mtl.models.training import Backward, LossesFn, TaskTrainer, Weigh
 from tf_mtl.tasks import Task
 
@@ -58,10 +59,6 @@ class MultiTaskModel(TaskTrainer):
     # -- the architecture --------------------------------------------------------
 
     @abc.abstractmethod
-    def build_layers(self, tables: Mapping[str, tuple[int, int]]) -> None:
-        """Builds what cannot be built by a first call: the embedding tables."""
-
-    @abc.abstractmethod
     def trunk(self, inputs: Mapping[str, tf.Tensor], training: bool) -> Shared:
         """Tensors that all tasks share, each of shape `(..., batch, units)`."""
 
@@ -101,13 +98,18 @@ class MultiTaskModel(TaskTrainer):
 
         Raises:
             ValueError: if the features were not adapted, so that the sizes of their
-                tables are unknown.
+                tables are unknown; or if variables above the trunk are shared.
         """
         del input_shape
-        self.build_layers(self._tables or self.features.tables())
         self._tables = dict(self._tables or self.features.tables())
+        for layer in self.layers:
+            if isinstance(layer, FeatureEmbedding):
+                layer.build(self._tables)
         self.built = True
         self.task_outputs(self._example(), training=False)
+        # Under a strategy, gradients can be taken inside of its steps only.
+        if self._has_shared_variables() and not tf.distribute.has_strategy():
+            self._check_towers()
 
     def build_if_adapted(self) -> None:
         """Builds at the end of a constructor; later, if the features come later."""
@@ -153,6 +155,28 @@ class MultiTaskModel(TaskTrainer):
             name: tf.zeros([1, *spec.shape[1:]], spec.dtype)
             for name, spec in self.features.model_inputs().items()
         }
+
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """`keras.Model.fit`, after a look at the features."""
+        self.check_features()
+        return super().fit(*args, **kwargs)
+
+    def check_features(self) -> None:
+        """Checks that the features were not adapted anew since the model was built.
+
+        Raises:
+            ValueError: if their tables have other sizes than those of the model.
+        """
+        if self._tables is None or not self.features.adapted:
+            return
+        found = {name: tuple(table) for name, table in self.features.tables().items()}
+        built = {name: tuple(table) for name, table in self._tables.items()}
+        if found != built:
+            differing = sorted(n for n in found if found[n] != built.get(n))
+            raise ValueError(
+                "`features` were adapted again after the model was built: the sizes of "
+                f"the tables {differing} differ. Build a new model with them."
+            )
 
     # -- forward and backward ----------------------------------------------------
 
@@ -200,7 +224,11 @@ class MultiTaskModel(TaskTrainer):
             outputs = self.towers(self.task_inputs(copies, True), True)
             losses = losses_fn(tf.unstack(outputs, num_tasks))
             penalty = self.penalty()
-        cotangents, private = tape.gradient(losses, [copies, variables])
+        found, private = tape.gradient(losses, [copies, variables])
+        cotangents = {
+            name: tf.zeros_like(copies[name]) if cotangent is None else cotangent
+            for name, cotangent in found.items()
+        }
         rows = gradients.pull_back(
             tape,
             shared,
@@ -243,6 +271,30 @@ class MultiTaskModel(TaskTrainer):
                 found[i] = gradients.add_gradients(found[i], gradient)
         plain = gradients.add_penalty(tape, penalty, found, variables)
         return Backward(plain, [None] * len(variables))
+
+    def _check_towers(self) -> None:
+        """Refuses a variable above the trunk that several tasks share."""
+        example, num_tasks = self._example(), len(self.tasks)
+        variables = [v.value for v in self.trainable_variables]
+        with tf.GradientTape(persistent=True) as tape:
+            shared = {
+                name: tf.stop_gradient(tensor)
+                for name, tensor in self.trunk(example, training=False).items()
+            }
+            outputs = self.towers(self.task_inputs(shared, False), False)
+            outputs = tf.unstack(outputs, num_tasks)
+        reached = zip(*[tape.gradient(o, variables) for o in outputs], strict=True)
+        wrong = [
+            v.path
+            for v, found in zip(self.trainable_variables, reached, strict=True)
+            if sum(g is not None for g in found) > 1 and v.shape[0] != num_tasks
+        ]
+        if wrong:
+            raise ValueError(
+                f"{type(self).__name__} shares variables above its trunk: {wrong}. "
+                "Compute what they give in `trunk`, or stack them by task: "
+                "`(num_tasks, ...)`."
+            )
 
     def _check_private(
         self,

@@ -84,10 +84,6 @@ class MMoE(MultiTaskModel):
         )
         self.build_if_adapted()
 
-    def build_layers(self, tables: Mapping[str, tuple[int, int]]) -> None:
-        """Creates the embedding tables."""
-        self.embedding.build(tables)
-
     def trunk(self, inputs: Mapping[str, tf.Tensor], training: bool) -> Shared:
         """Expert outputs `(num_experts, batch, units)`, and what the gates read."""
         embedded = self.embedding(inputs)

@@ -88,6 +88,7 @@ class MultiTask(TaskTrainer):
                     lambda x: keras.Input(x.shape[1:], dtype=x.dtype.name), inputs
                 )
             )
+            self.built = True
         return super().train_step(data)
 
     def task_outputs(self, inputs: Any, training: bool) -> list[tf.Tensor]:

@@ -12,6 +12,11 @@ def register(name: str) -> Callable[[Model], Model]:
     """Class decorator that makes an architecture known by a name."""
 
     def decorate(cls: Model) -> Model:
+        if name in _REGISTRY:
+            raise ValueError(
+                f"`name` must be free. Received: name={name!r}, which belongs to "
+                f"{_REGISTRY[name].__name__}."
+            )
         _REGISTRY[name] = cls
         return cls
 

@@ -55,10 +55,6 @@ class SharedBottom(MultiTaskModel):
         )
         self.build_if_adapted()
 
-    def build_layers(self, tables: Mapping[str, tuple[int, int]]) -> None:
-        """Creates the embedding tables."""
-        self.embedding.build(tables)
-
     def trunk(self, inputs: Mapping[str, tf.Tensor], training: bool) -> Shared:
         """The representation `(batch, units)`."""
         embedded = self.embedding(inputs)

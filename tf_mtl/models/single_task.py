@@ -20,8 +20,8 @@ from tf_mtl.tasks import Task
 class SingleTask(MultiTaskModel):
     """The reference without sharing: each task has embeddings and layers of its own.
 
-    All networks are stacked and run in one pass. Since no variable is shared, every
-    aggregator gives each task its plain gradient.
+    All networks are stacked and run in one pass. No variable is shared, so that methods
+    that look at gradients give each task its plain gradient; weights of losses apply.
 
     Args:
         features: see `MultiTaskModel`.
@@ -48,10 +48,6 @@ class SingleTask(MultiTaskModel):
             len(self.tasks), self.units, output_units=1, dropout=dropout, name="tower"
         )
         self.build_if_adapted()
-
-    def build_layers(self, tables: Mapping[str, tuple[int, int]]) -> None:
-        """Creates the embedding tables, as wide as all tasks together."""
-        self.embedding.build(tables)
 
     def trunk(self, inputs: Mapping[str, tf.Tensor], training: bool) -> Shared:
         """Nothing is computed together: the inputs."""

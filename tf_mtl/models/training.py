@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_mtl import aggregators, gradients
@@ -15,6 +16,9 @@ from tf_mtl.gradients.replicas import num_replicas, replica_sum
 from tf_mtl.tasks import Targets, Task, check_tasks, read_targets
 
 SURFACES = ("parameters", "representation")
+
+# Keys of what is saved beside the weights.
+_STATE_PREFIXES = ("seed-", "aggregator-")
 
 # Gramian of the task gradients -> weights of the tasks.
 Weigh = Callable[[tf.Tensor], tf.Tensor]
@@ -121,6 +125,9 @@ class TaskTrainer(keras.Model, abc.ABC):
             )
         if surface == "representation":
             self.check_representation()
+        optimizer = keras.optimizers.get(optimizer)
+        if aggregator.kind != "loss":
+            _check_accumulation(optimizer, aggregator)
         aggregator.build(len(self.tasks))
         super().compile(
             optimizer=optimizer,
@@ -132,14 +139,6 @@ class TaskTrainer(keras.Model, abc.ABC):
         if self.built:
             # Weights may be loaded next, and slots that do not exist yet get none.
             self.optimizer.build(self.trainable_variables)
-        steps = getattr(self.optimizer, "gradient_accumulation_steps", None)
-        if steps and aggregator.kind != "loss":
-            raise ValueError(
-                "`gradient_accumulation_steps` of the optimizer adds up gradients "
-                "after the aggregation, but a conflict is a property of the whole "
-                f"batch. Received: gradient_accumulation_steps={steps} with the "
-                f"aggregator {type(aggregator).__name__}. Use a larger batch."
-            )
         self.aggregator = aggregator
         self.surface = surface
         self.train_metrics = train_metrics
@@ -208,8 +207,9 @@ class TaskTrainer(keras.Model, abc.ABC):
         targets = read_targets(self.tasks, labels, weight)
         outputs = self.task_outputs(inputs, training=False)
         losses = self._plain_losses(outputs, targets)
-        self._update_losses(losses, targets, training=False)
-        self._update_metrics(outputs, targets)
+        always = tf.constant(True)
+        self._update_losses(losses, targets, always)
+        self._update_metrics(outputs, targets, always)
         return self._logs(training=False)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -217,6 +217,9 @@ class TaskTrainer(keras.Model, abc.ABC):
         inputs, labels, weight = keras.utils.unpack_x_y_sample_weight(data)
         targets = read_targets(self.tasks, labels, weight)
         forward: dict[str, Any] = {}
+        # What a forward pass may change (running means) and what aggregation changes.
+        state = [*self.non_trainable_weights, *self.aggregator.variables]
+        before = [tf.identity(variable.value) for variable in state]
 
         def losses_fn(outputs: list[tf.Tensor]) -> list[tf.Tensor]:
             forward["outputs"] = outputs
@@ -224,10 +227,15 @@ class TaskTrainer(keras.Model, abc.ABC):
             return self._weighted(forward["losses"])
 
         backward = self._backward(inputs, losses_fn, _present(targets))
-        self._apply(backward, forward["losses"])
-        self._update_losses(forward["losses"], targets, training=True)
+        is_ok = self._apply(backward, forward["losses"])
+        for variable, value in zip(state, before, strict=True):
+            if variable is not self.aggregator.fallback_count:
+                variable.assign(tf.where(is_ok, variable.value, value))
+        self._skipped_metric.update_state(tf.cast(~is_ok, tf.float32) / num_replicas())
+        # A batch whose update is skipped must not spoil the means of the epoch.
+        self._update_losses(forward["losses"], targets, is_ok)
         if self.train_metrics:
-            self._update_metrics(forward["outputs"], targets)
+            self._update_metrics(forward["outputs"], targets, is_ok)
         return self._logs(training=True)
 
     def gramian(self, inputs: Any, labels: Any) -> tf.Tensor:
@@ -275,11 +283,12 @@ class TaskTrainer(keras.Model, abc.ABC):
 
     def load_own_variables(self, store: Any) -> None:
         """Inverse of `save_own_variables`."""
-        own = {key: store[key] for key in store.keys() if "/" not in _plain(key)}  # noqa: SIM118
+        saved = {key: store[key] for key in store.keys()}  # noqa: SIM118
+        own = {k: v for k, v in saved.items() if not k.startswith(_STATE_PREFIXES)}
         super().load_own_variables(own)
         for name, variable in self._state().items():
-            if name in store.keys():  # noqa: SIM118
-                variable.assign(store[name])
+            if name in saved:
+                variable.assign(saved[name])
 
     def _state(self) -> dict[str, keras.Variable]:
         known = {id(v) for v in [*self.weights, *self.metrics_variables]}
@@ -288,8 +297,11 @@ class TaskTrainer(keras.Model, abc.ABC):
         seeds = [v for v in self.variables if id(v) not in known]
         state = {f"seed-{i}": v for i, v in enumerate(seeds)}
         if self.aggregator is not None:
+            # By class: weights may be loaded into a model with another aggregator,
+            # whose state then starts fresh.
+            prefix = f"aggregator-{type(self.aggregator).__name__}"
             own = self.aggregator.variables
-            state |= {f"aggregator-{i}": v for i, v in enumerate(own)}
+            state |= {f"{prefix}-{i}": v for i, v in enumerate(own)}
         return state
 
     # -- the step ----------------------------------------------------------------
@@ -304,11 +316,12 @@ class TaskTrainer(keras.Model, abc.ABC):
         counts = _known_counts(targets)
         losses = []
         for i, task in enumerate(self.tasks):
-            each = task.example_losses(
-                targets.labels[i], tf.cast(outputs[i], tf.float32)
-            )
-            # An unknown label may have a loss of NaN: select, do not multiply.
-            each = tf.where(targets.known[i], each * targets.weights[i], 0.0)
+            known, output = targets.known[i], tf.cast(outputs[i], tf.float32)
+            # At an unknown label a loss may have no finite value or gradient: no
+            # gradient goes there, and the value is selected, not multiplied by 0.
+            output = tf.where(known, output, tf.stop_gradient(output))
+            each = task.example_losses(targets.labels[i], output)
+            each = tf.where(known, each * targets.weights[i], 0.0)
             losses.append(tf.reduce_sum(each) / tf.maximum(counts[i], 1.0))
         return losses
 
@@ -346,7 +359,12 @@ class TaskTrainer(keras.Model, abc.ABC):
             directions = rows.weighted_sum(weigh(rows.gramian()))
         else:
             directions = rows.combine(
-                lambda blocks: aggregator.combine(blocks, seen["losses"], present)
+                lambda blocks: [
+                    direction * scale
+                    for direction in aggregator.combine(
+                        [block / scale for block in blocks], seen["losses"], present
+                    )
+                ]
             )
         by_id = {
             id(block.variable): direction
@@ -379,7 +397,12 @@ class TaskTrainer(keras.Model, abc.ABC):
     def _has_shared_variables(self) -> bool:
         return True
 
-    def _apply(self, backward: Backward, losses: list[tf.Tensor]) -> None:
+    def _apply(self, backward: Backward, losses: list[tf.Tensor]) -> tf.Tensor:
+        """Updates the variables, unless a loss or gradient is not finite.
+
+        Returns:
+            bool scalar: whether all of them were finite, on all replicas.
+        """
         variables: list[keras.Variable] = []
         found: list[gradients.Gradient] = []
         for i, variable in enumerate(self.trainable_variables):
@@ -394,12 +417,11 @@ class TaskTrainer(keras.Model, abc.ABC):
                 found.append(gradient)
         is_ok = gradients.all_finite([*losses, *found])
         is_ok = replica_sum(tf.cast(is_ok, tf.int32)) == num_replicas()
-        self._skipped_metric.update_state(tf.cast(~is_ok, tf.float32) / num_replicas())
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             # It must see non-finite gradients: it skips them and lowers its scale.
             self.optimizer.apply(found, variables)
-        elif num_replicas() > 1:
-            # Optimizers merge replicas, which is not possible inside a condition:
+        elif tf.distribute.has_strategy():
+            # Optimizers merge replicas (even one), which is not possible inside a condition:
             # hand them a zero gradient instead of skipping.
             zeroed = [
                 gradients.map_gradient(
@@ -417,6 +439,7 @@ class TaskTrainer(keras.Model, abc.ABC):
                 lambda: _then_zero(self.optimizer.apply(found, variables)),
                 lambda: tf.constant(0),
             )
+        return is_ok
 
     def penalty(self) -> tf.Tensor | None:
         """Regularisation losses of the last forward pass, which are no task's business.
@@ -435,42 +458,58 @@ class TaskTrainer(keras.Model, abc.ABC):
     # -- logs --------------------------------------------------------------------
 
     def _update_losses(
-        self, losses: list[tf.Tensor], targets: Targets, training: bool
+        self, losses: list[tf.Tensor], targets: Targets, is_used: tf.Tensor
     ) -> None:
-        counts = _known_counts(targets)
-        batch = tf.cast(tf.shape(targets.labels[0])[0], tf.float32)
+        rows = tf.cast(tf.shape(targets.labels[0])[0], tf.float32)
+        counts = [replica_sum(rows), *_known_counts(targets)]
         values = [tf.add_n(self._weighted(losses)), *losses]
-        weights = [batch, *(count / num_replicas() for count in counts)]
         metrics = [self._loss_metric, *self._task_loss_metrics]
-        for metric, value, weight in zip(metrics, values, weights, strict=True):
-            if training:
-                # A batch whose update is skipped must not spoil the mean of the epoch.
-                is_finite = tf.math.is_finite(value)
-                value = tf.where(is_finite, value, 0.0)
-                weight = tf.where(is_finite, weight, 0.0)
-            metric.update_state(value * num_replicas(), weight)
+        for metric, value, count in zip(metrics, values, counts, strict=True):
+            metric.update_state(
+                tf.where(is_used, value, 0.0) * num_replicas(),
+                tf.where(is_used, count, 0.0) / num_replicas(),
+            )
 
-    def _update_metrics(self, outputs: list[tf.Tensor], targets: Targets) -> None:
+    def _update_metrics(
+        self, outputs: list[tf.Tensor], targets: Targets, is_used: tf.Tensor
+    ) -> None:
         for i, task in enumerate(self.tasks):
             predictions = task.predictions(tf.cast(outputs[i], tf.float32))
-            predictions = tf.where(targets.known[i], predictions, 0.0)
+            is_known = targets.known[i] & is_used
             for metric in self._task_metrics[i]:
                 metric.update_state(
                     targets.labels[i][:, None],
-                    predictions[:, None],
-                    sample_weight=targets.weights[i],
+                    tf.where(is_known, predictions, 0.0)[:, None],
+                    sample_weight=tf.where(is_known, targets.weights[i], 0.0),
                 )
 
     def _logs(self, training: bool) -> dict[str, tf.Tensor]:
-        logged = [self._loss_metric, *self._task_loss_metrics]
+        names = [self._loss_metric.name, *(m.name for m in self._task_loss_metrics)]
         if self.train_metrics or not training:
-            logged += [metric for group in self._task_metrics for metric in group]
+            names += [metric.name for group in self._task_metrics for metric in group]
         if training:
-            logged.append(self._skipped_metric)
-        logs = {metric.name: metric.result() for metric in logged}
-        if training and self.aggregator.kind != "loss":
-            logs["fallbacks"] = tf.convert_to_tensor(self.aggregator.fallback_count)
-        return logs
+            names.append(self._skipped_metric.name)
+            if self.aggregator.kind != "loss":
+                names.append("fallbacks")
+        results = self._results()
+        return {name: results[name] for name in names}
+
+    def _results(self) -> dict[str, tf.Tensor]:
+        results = {metric.name: metric.result() for metric in self.metrics}
+        for metric in (self._loss_metric, *self._task_loss_metrics):
+            # A mean over nothing is not 0, which would look like a perfect score.
+            is_empty = tf.equal(tf.convert_to_tensor(metric.count), 0)
+            results[metric.name] = tf.where(is_empty, np.nan, results[metric.name])
+        if self.aggregator is not None:
+            count = tf.convert_to_tensor(self.aggregator.fallback_count)
+            results["fallbacks"] = count
+        return results
+
+    def _get_metrics_result_or_logs(self, logs: Any) -> Any:
+        # Keras takes results summed over replicas only where the logs hold every
+        # metric, and else the mean of what the replicas logged, which is wrong.
+        results = self._results()
+        return {name: results.get(name, value) for name, value in logs.items()}
 
 
 # Raw outputs by task -> losses by task.
@@ -497,6 +536,19 @@ class _SkippedUpdatesWarning(keras.callbacks.Callback):
             )
 
 
+def _check_accumulation(optimizer: Any, aggregator: Any) -> None:
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    for each in (optimizer, inner):
+        steps = getattr(each, "gradient_accumulation_steps", None)
+        if steps:
+            raise ValueError(
+                "`gradient_accumulation_steps` of the optimizer adds up gradients "
+                "after the aggregation, but a conflict is a property of the whole "
+                f"batch. Received: gradient_accumulation_steps={steps} with the "
+                f"aggregator {type(aggregator).__name__}. Use a larger batch."
+            )
+
+
 def _known_counts(targets: Targets) -> list[tf.Tensor]:
     counts = tf.stack([tf.reduce_sum(tf.cast(k, tf.float32)) for k in targets.known])
     return tf.unstack(replica_sum(counts), len(targets.known))
@@ -504,10 +556,6 @@ def _known_counts(targets: Targets) -> list[tf.Tensor]:
 
 def _present(targets: Targets) -> tf.Tensor:
     return tf.stack(_known_counts(targets)) > 0
-
-
-def _plain(key: str) -> str:
-    return "/" if key.startswith(("seed-", "aggregator-")) else key
 
 
 def _then_zero(_: Any) -> tf.Tensor:
