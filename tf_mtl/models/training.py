@@ -421,7 +421,7 @@ class TaskTrainer(keras.Model, abc.ABC):
             # It must see non-finite gradients: it skips them and lowers its scale.
             self.optimizer.apply(found, variables)
         elif tf.distribute.has_strategy():
-            # Optimizers merge replicas (even one), which is not possible inside a condition:
+            # Optimizers merge replicas (even one), not possible inside a condition:
             # hand them a zero gradient instead of skipping.
             zeroed = [
                 gradients.map_gradient(
