@@ -160,3 +160,21 @@ def test_tables_of_equal_size_start_with_different_numbers():
     assert not np.isclose(drawn[0]["a"], drawn[0]["b"]).any(axis=1).all()
     assert not np.array_equal(drawn[0]["a"], drawn[0]["b"])
     np.testing.assert_array_equal(drawn[0]["b"], drawn[1]["b"])
+
+
+def test_sequences_are_given_with_their_mask_and_not_joined():
+    history = features.IntegerRange(
+        "history", 4, embedding_dim=2, missing_value=-1, max_length=3, combiner=None
+    )
+    layer = FeatureEmbedding([FEATURES[0], history], allow_sequences=True)
+    layer.build(TABLES)
+    inputs = {"user": tf.constant([1, 5]), "history": tf.constant([[2, 5, 0], [0] * 3])}
+    assert layer(inputs).shape == (2, 3)
+    vectors, mask = layer.sequences(inputs)["history"]
+    table = layer.tables["history"].numpy()
+    np.testing.assert_array_equal(vectors, table[inputs["history"].numpy()])
+    np.testing.assert_array_equal(mask, [[True, True, False], [False] * 3])
+    revived = FeatureEmbedding.from_config(layer.get_config())
+    assert revived.allow_sequences
+    with pytest.raises(ValueError, match="allow_sequences"):
+        FeatureEmbedding([history])

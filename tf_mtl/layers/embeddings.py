@@ -1,7 +1,7 @@
 """Embedding of all features, at a cost that does not depend on the vocabularies."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import keras
 import tensorflow as tf
@@ -22,6 +22,8 @@ class FeatureEmbedding(keras.layers.Layer):
         copies: int. Number of independent embeddings of each id, side by side in one
             table: a model whose tasks share nothing gives each task its own.
         initializer: Keras initializer of the tables; each draws numbers of its own.
+        allow_sequences: bool. Whether features may be sequences, lists without a
+            `combiner`: a call leaves them out, and `sequences` gives them.
 
     Call arguments:
         inputs: dict of model inputs, as `Preprocessor` makes them.
@@ -36,22 +38,21 @@ class FeatureEmbedding(keras.layers.Layer):
         features: Sequence[Feature],
         copies: int = 1,
         initializer: Any = "uniform",
+        allow_sequences: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.features = tuple(features)
         self.copies = copies
         self.initializer = keras.initializers.get(initializer)
-        sequences = [
-            f.name
-            for f in self.features
-            if isinstance(f, IdFeature) and f.max_length and f.combiner is None
-        ]
-        if sequences:
+        self.allow_sequences = allow_sequences
+        self._joined = [f for f in self.features if not _is_sequence(f)]
+        sequences = [f.name for f in self.features if _is_sequence(f)]
+        if sequences and not allow_sequences:
             raise ValueError(
                 "`features` must be vectors or lists with a `combiner` to be joined. "
                 f"Received sequences: {sequences}. Pass combiner='mean', 'sum' or "
-                "'sqrtn'."
+                "'sqrtn'; or allow_sequences=True in a model that reads them."
             )
 
     def build(self, tables: Mapping[str, tuple[int, int]]) -> None:
@@ -76,19 +77,41 @@ class FeatureEmbedding(keras.layers.Layer):
 
     def call(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Joins the vectors of all features."""
-        parts = [part for f in self.features for part in self._parts(f, inputs)]
+        parts = [part for f in self._joined for part in self._parts(f, inputs)]
         if self.copies == 1:
             return tf.concat(parts, axis=-1)
         by_copy = [
-            tf.split(part, self.copies, axis=-1) if is_table else [part] * self.copies
-            for part, is_table in zip(parts, self._is_table(), strict=True)
+            tf.split(part, self.copies, axis=-1)
+            if isinstance(feature, IdFeature)
+            else [part] * self.copies
+            for part, feature in zip(parts, self._joined, strict=True)
         ]
         return tf.stack([tf.concat(c, -1) for c in zip(*by_copy, strict=True)])
+
+    def sequences(
+        self, inputs: Mapping[str, tf.Tensor]
+    ) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
+        """Looks up the features that are sequences.
+
+        Args:
+            inputs: dict of model inputs, as `Preprocessor` makes them.
+
+        Returns:
+            dict by feature of the vectors `(batch, length, width * copies)` and their
+            mask, bool `(batch, length)`, False on padding.
+        """
+        found = {}
+        for feature in self.features:
+            if _is_sequence(feature):
+                vectors, ids = self._look_up(feature, inputs)
+                found[feature.name] = (vectors, tf.not_equal(ids, 0))
+        return found
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {
             **super().get_config(),
+            "allow_sequences": self.allow_sequences,
             "features": [keras.saving.serialize_keras_object(f) for f in self.features],
             "copies": self.copies,
             "initializer": keras.initializers.serialize(self.initializer),
@@ -103,9 +126,6 @@ class FeatureEmbedding(keras.layers.Layer):
         ]
         return cls(**config)
 
-    def _is_table(self) -> list[bool]:
-        return [isinstance(feature, IdFeature) for feature in self.features]
-
     def _parts(
         self, feature: Feature, inputs: Mapping[str, tf.Tensor]
     ) -> list[tf.Tensor]:
@@ -113,15 +133,28 @@ class FeatureEmbedding(keras.layers.Layer):
             return [
                 tf.cast(inputs[name], self.compute_dtype) for name in feature.inputs()
             ]
-        ids = inputs[feature.name]
-        vectors = tf.gather(self.tables[feature.state_name].value, ids)
-        vectors = tf.cast(vectors, self.compute_dtype)
+        vectors, ids = self._look_up(feature, inputs)
         if feature.max_length is None:
             return [vectors]
         weights = tf.cast(tf.not_equal(ids, 0), self.compute_dtype)
         if feature.weights is not None:
             weights *= tf.cast(inputs[feature.weights_name], self.compute_dtype)
         return [pool(vectors, weights, feature.combiner)]
+
+    def _look_up(
+        self, feature: IdFeature, inputs: Mapping[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        ids = inputs[feature.name]
+        vectors = tf.gather(self.tables[feature.state_name].value, ids)
+        return tf.cast(vectors, self.compute_dtype), ids
+
+
+def _is_sequence(feature: Feature) -> TypeGuard[IdFeature]:
+    return (
+        isinstance(feature, IdFeature)
+        and feature.max_length is not None
+        and feature.combiner is None
+    )
 
 
 def pool(vectors: tf.Tensor, weights: tf.Tensor, combiner: str | None) -> tf.Tensor:
