@@ -69,7 +69,7 @@ def test_accumulation_is_refused_behind_a_loss_scale():
         make_model("shared_bottom").compile(optimizer, "pcgrad")
 
 
-def test_features_adapted_anew_are_refused():
+def test_features_adapted_anew_are_refused(tmp_path):
     preprocessor = features.Preprocessor([features.Categorical("x")])
     rows = tf.data.Dataset.from_tensor_slices({"x": ["a", "b"]}).batch(2)
     preprocessor.adapt(rows, progress=False)
@@ -79,6 +79,8 @@ def test_features_adapted_anew_are_refused():
     preprocessor.adapt(more, progress=False)
     with pytest.raises(ValueError, match=r"adapted again.*\['x'\]"):
         model.fit({"x": np.array([2, 4])}, {"a": np.array([0.0, 1.0])})
+    with pytest.raises(ValueError, match="adapted again"):
+        tf_mtl.export.save(model, tmp_path / "export")
 
 
 def test_shared_variables_above_the_trunk_are_refused():

@@ -78,6 +78,7 @@ def _check_model(model: TaskTrainer) -> None:
             f"Received: model={model.name!r}. Call `model.features.adapt(dataset)`, "
             "then build and train the model."
         )
+    model.check_features()
     # `MultiTask` itself is not told when its network is built by a first batch.
     network = model.network if isinstance(model, MultiTask) else model
     if not network.built:

@@ -156,11 +156,6 @@ class MultiTaskModel(TaskTrainer):
             for name, spec in self.features.model_inputs().items()
         }
 
-    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """`keras.Model.fit`, after a look at the features."""
-        self.check_features()
-        return super().fit(*args, **kwargs)
-
     def check_features(self) -> None:
         """Checks that the features were not adapted anew since the model was built.
 

@@ -84,6 +84,9 @@ class TaskTrainer(keras.Model, abc.ABC):
     def check_representation(self) -> None:  # noqa: B027 (most have nothing to check)
         """Raises a ValueError if the model has no known shared representation."""
 
+    def check_features(self) -> None:  # noqa: B027 (a network has no tables to check)
+        """Raises a ValueError if the features do not fit the model any more."""
+
     # -- Keras interface ---------------------------------------------------------
 
     def compile(  # noqa: D417 (the rest is described by Keras)
@@ -153,6 +156,7 @@ class TaskTrainer(keras.Model, abc.ABC):
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """`keras.Model.fit`, which also warns once when updates were skipped."""
+        self.check_features()
         arguments = inspect.signature(super().fit).bind(*args, **kwargs).arguments
         callbacks = arguments.pop("callbacks", None) or []
         if not isinstance(callbacks, keras.callbacks.CallbackList):
