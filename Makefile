@@ -14,7 +14,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 help:
 	@echo "make demo       train, compare, draw, export and serve once, on synthetic data (about 5 min, first install included)"
-	@echo "make test       lint, types and the test suite (about 15 min)"
+	@echo "make test       lint, types and the test suite (about 8 min)"
 	@echo "make test-slow  the studies that take minutes each"
 	@echo "make bench      time of the train step, all methods and sizes (about 30 min)"
 	@echo "make format     put the code into its format"
@@ -32,7 +32,7 @@ $(STAMP): setup.cfg pyproject.toml
 	@touch $@
 
 demo: $(STAMP)
-	@echo "==> Demo: two trainings on synthetic data, a picture, an export: 2 to 5 minutes."
+	@echo "==> Demo: two trainings on synthetic data, a picture, an export: 1 to 3 minutes."
 	@time -p $(BIN)/tf-mtl demo --output_dir=runs/demo
 
 lint: $(STAMP)
@@ -42,7 +42,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 test: lint
-	@echo "==> Tests: about 15 minutes with $(WORKERS) workers."
+	@echo "==> Tests: about 7 minutes with $(WORKERS) workers."
 	$(BIN)/python -m pytest -n $(WORKERS) --dist=loadscope -m "not slow" --durations=15
 
 test-slow: $(STAMP)
