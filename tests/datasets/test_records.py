@@ -1,3 +1,7 @@
+import gc
+import weakref
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -90,24 +94,60 @@ def test_no_match_names_the_pattern(function, tmp_path):
         function(tmp_path / "nothing-*")
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip"])
-def test_damage_is_named_by_file_and_record(path, tmp_path, damage):
+@pytest.fixture(params=["cut", "flip"])
+def broken(request, path, tmp_path):
+    """A pattern whose second file has a damaged last record."""
     records.write(path, COLUMNS, num_shards=2)
-    broken = tmp_path / "rows.tfrecord-00001-of-00002"
-    size = broken.stat().st_size
-    if damage == "cut":
-        with broken.open("r+b") as file:
-            file.truncate(size - 5)
+    file = tmp_path / "rows.tfrecord-00001-of-00002"
+    size = file.stat().st_size
+    if request.param == "cut":
+        with file.open("r+b") as stream:
+            stream.truncate(size - 5)
     else:
-        flip_byte(broken, size - 5)
-    message = "rows.tfrecord-00001-of-00002.*record 10; 9 records before it"
-    with pytest.raises(ValueError, match=message):
-        records.verify(f"{path}-*")
-    with pytest.raises(ValueError, match=message), records.named_errors(f"{path}-*"):
-        read_all(f"{path}-*")
+        flip_byte(file, size - 5)
+    return f"{path}-*"
 
 
-def test_damage_elsewhere_is_passed_on(path):
+DAMAGE = "rows.tfrecord-00001-of-00002.*record 10; 9 records before it"
+
+
+def test_damage_is_named_by_file_and_record(broken):
+    with pytest.raises(ValueError, match=DAMAGE):
+        records.verify(broken)
+    with pytest.raises(ValueError, match=DAMAGE), records.named_errors():
+        read_all(broken)
+
+
+def test_damage_is_named_in_datasets_made_from_the_one_that_is_read(broken):
+    @records.named_errors()
+    def evaluate(dataset):
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile(loss="mse")
+        model.evaluate(dataset, verbose=0)
+
+    with pytest.raises(ValueError, match=DAMAGE):
+        evaluate(
+            records.read(broken, SPEC, batch_size=4)
+            .map(lambda row: (row["vector"], row["value"]))
+            .shuffle(2)
+            .repeat(2)
+        )
+
+
+def test_damage_elsewhere_is_passed_on(path, monkeypatch):
+    # Datasets of other tests may still be in use by the tracebacks of their errors.
+    monkeypatch.setattr(records, "_FILES", weakref.WeakKeyDictionary())
     records.write(path, COLUMNS)
-    with pytest.raises(tf.errors.DataLossError), records.named_errors(f"{path}-*"):
+    dataset = records.read(f"{path}-*", SPEC)
+    with pytest.raises(tf.errors.DataLossError), records.named_errors():
         raise tf.errors.DataLossError(None, None, "another file")
+    assert dataset in records._FILES
+
+
+def test_files_are_forgotten_with_their_dataset(path):
+    records.write(path, COLUMNS)
+    dataset = records.read(f"{path}-*", SPEC)
+    reference = weakref.ref(dataset)
+    del dataset
+    gc.collect()
+    assert reference() is None

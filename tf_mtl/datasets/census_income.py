@@ -139,7 +139,7 @@ def load_columns(
     spec = builder.info.features.tf_example_spec
     # File by file: one pattern over several would mix their rows.
     files = sorted(tf.io.gfile.glob(os.fspath(pattern)))
-    with records.named_errors(pattern), tf.device("CPU:0"):
+    with records.named_errors(), tf.device("CPU:0"):
         batches = [batch for file in files for batch in records.read(file, spec)]
         columns = {name: tf.concat([b[name] for b in batches], axis=0) for name in spec}
     return take_rows(columns, part.rows(num_rows(columns)))

@@ -5,6 +5,7 @@ import itertools
 import math
 import os
 import uuid
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -15,6 +16,11 @@ from tf_mtl.datasets.columns import Columns, num_rows, take_rows
 
 # A constant, not AUTOTUNE: the order of the rows follows from it.
 _PARALLEL_READS = 4
+
+# Files of the datasets that are in use; a dataset made from another keeps it alive.
+_FILES: weakref.WeakKeyDictionary[tf.data.Dataset, list[str]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def write(
@@ -105,7 +111,8 @@ def read(
     """Reads records in batches, in an order that is the same every time.
 
     Rows of one file keep their order; rows of up to four files alternate. Damage shows
-    as `tf.errors.DataLossError` while iterating; `named_errors` says where it is.
+    while iterating, as a `tf.errors.DataLossError` that names no file; `named_errors`
+    says where it is.
 
     Args:
         pattern: glob pattern of the files.
@@ -122,7 +129,7 @@ def read(
     dataset = tf.data.TFRecordDataset(
         files, num_parallel_reads=min(len(files), _PARALLEL_READS)
     )
-    return (
+    dataset = (
         dataset.batch(batch_size)
         .map(
             lambda records: tf.io.parse_example(records, dict(spec)),
@@ -130,6 +137,8 @@ def read(
         )
         .prefetch(tf.data.AUTOTUNE)
     )
+    _FILES[dataset] = files
+    return dataset
 
 
 def verify(pattern: str | os.PathLike[str]) -> int:
@@ -149,29 +158,29 @@ def verify(pattern: str | os.PathLike[str]) -> int:
 
 
 @contextlib.contextmanager
-def named_errors(pattern: str | os.PathLike[str]) -> Iterator[None]:
-    """Turns a `DataLossError` of the block into one naming file and record.
+def named_errors() -> Iterator[None]:
+    """Turns a `DataLossError` of the block into an error naming file and record.
 
-    Costs nothing until an error occurs; the files are then read once more:
+    Costs nothing until an error occurs. The files of all datasets from `read` that are
+    in use are then read once more. Serves as a decorator too.
 
     ```python
-    with records.named_errors(pattern):
-        model.fit(records.read(pattern, spec).map(split_labels))
+    with records.named_errors():
+        for batch in records.read(pattern, spec).map(split_labels):
+            ...
     ```
-
-    Args:
-        pattern: glob pattern of the files that the block reads.
 
     Yields:
         None.
 
     Raises:
-        ValueError: if the block met a damaged record in one of the files.
+        ValueError: if one of the files is damaged or cut off.
     """
     try:
         yield
     except tf.errors.DataLossError:
-        verify(pattern)
+        for name in sorted({name for files in _FILES.values() for name in files}):
+            _verify_file(name)
         raise
 
 
