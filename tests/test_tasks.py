@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tf_mtl
-from tf_mtl.tasks import check_tasks, get_task, read_targets
+from tf_mtl.tasks import check_tasks, read_targets
 
 LABELS = tf.constant([0.0, 1.0, 1.0])
 OUTPUTS = tf.constant([-1.0, 0.5, 30.0])
@@ -24,7 +24,6 @@ def test_defaults_of_a_binary_task():
     np.testing.assert_allclose(losses, np.logaddexp(0, x) - x * y, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(task.predictions(OUTPUTS), 1 / (1 + np.exp(-x)), 1e-6)
     assert [metric.name for metric in task.make_metrics()] == ["click_auc"]
-    assert task.columns == ["click"]
 
 
 def test_defaults_of_a_regression():
@@ -108,13 +107,6 @@ def test_there_must_be_tasks():
         check_tasks(["click"])
 
 
-def test_task_by_name():
-    tasks = [tf_mtl.Task("click"), tf_mtl.Task("like")]
-    assert get_task(tasks, "like") is tasks[1]
-    with pytest.raises(ValueError, match="Did you mean 'click'"):
-        get_task(tasks, "clik")
-
-
 def test_targets_are_zero_where_unknown():
     task = tf_mtl.Task(
         "click", missing_label=-1.0, mask="seen", sample_weight="importance"
@@ -128,7 +120,6 @@ def test_targets_are_zero_where_unknown():
     assert targets.labels[0].numpy().tolist() == [1.0, 0.0, 0.0, 0.0, 0.0]
     assert targets.known[0].numpy().tolist() == [True, False, False, False, True]
     assert targets.weights[0].numpy().tolist() == [2.0, 0.0, 0.0, 0.0, 1.5]
-    assert task.columns == ["click", "seen", "importance"]
 
 
 def test_sample_weight_may_come_once_for_each_label_column():

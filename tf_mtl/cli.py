@@ -1,6 +1,5 @@
 """The command line `tf-mtl`: finds the sub-command, reads its options, runs it."""
 
-import difflib
 import importlib
 import os
 import sys
@@ -9,6 +8,8 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from absl import flags, logging
+
+from tf_mtl.names import unknown_name_error
 
 # In the order of the help. A new command is one file in `commands` and one name here.
 COMMANDS = ("data describe", "data prepare", "train", "evaluate", "bench step", "demo")
@@ -121,12 +122,8 @@ def _docstring(command: ModuleType) -> str:
 def _unknown(argv: Sequence[str]) -> str:
     groups = {name.split()[0] for name in COMMANDS if " " in name}
     words = " ".join(argv[:2]) if argv[0] in groups else argv[0]
-    close = difflib.get_close_matches(words, COMMANDS, 1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return (
-        f"Unknown command {words!r}. Known commands: {', '.join(COMMANDS)}.{hint} "
-        "`tf-mtl --help` says what they do."
-    )
+    error = unknown_name_error("command", words, COMMANDS)
+    return f"{error} `tf-mtl --help` says what they do."
 
 
 def _fail(program: str, message: str) -> int:

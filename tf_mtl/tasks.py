@@ -1,7 +1,6 @@
 """Task: one target with its label, loss, metrics, mask and weight."""
 
 import dataclasses
-import difflib
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -106,11 +105,6 @@ class Task:
     def label_key(self) -> str:
         """Key of the label column."""
         return self.label or self.name
-
-    @property
-    def columns(self) -> list[str]:
-        """Keys of all the columns that the task reads from the labels."""
-        return [key for key in (self.label_key, self.mask, self.sample_weight) if key]
 
     def example_losses(self, labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         """Loss of each example, unweighted.
@@ -220,21 +214,6 @@ def check_tasks(tasks: Sequence[Task]) -> tuple[Task, ...]:
             f"Received: names={names}, repeated: {repeated}."
         )
     return tasks
-
-
-def get_task(tasks: Sequence[Task], name: str) -> Task:
-    """The task of that name.
-
-    Raises:
-        ValueError: if there is none; the message lists the known names.
-    """
-    for task in tasks:
-        if task.name == name:
-            return task
-    known = [task.name for task in tasks]
-    close = difflib.get_close_matches(name, known, 1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"Unknown task {name!r}. Known tasks: {known}.{hint}")
 
 
 def read_targets(

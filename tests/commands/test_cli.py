@@ -55,7 +55,7 @@ def test_help_of_train_shows_choices_and_defaults(capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["trian"], "Unknown command 'trian'.*Did you mean 'train'"),
+        (["trian"], "`command` must be one of.*Did you mean 'train'"),
         (["train", "--epoch=3"], "epochs"),
         (["train", "--epochs=many"], "epochs"),
         (["train", "now"], "--name=value"),

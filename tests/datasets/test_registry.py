@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tf_mtl import datasets
+from tf_mtl.datasets.columns import num_rows
 
 DTYPES = {"numeric": tf.float32, "categorical": tf.string, "integer": tf.int64}
 
@@ -18,40 +19,23 @@ def test_unknown_name_lists_the_known():
         datasets.get("adult")
 
 
-def test_tasks_name_kind_and_label():
-    assert datasets.get("census_income").tasks() == [
-        {"name": "income", "kind": "binary", "label": "income"},
-        {"name": "never_married", "kind": "binary", "label": "never_married"},
-    ]
-
-
 @pytest.mark.parametrize("name", datasets.names())
-def test_loaded_batches_are_as_described(name, manual_dir, tmp_path):
+def test_loaded_columns_are_as_described(name, manual_dir, tmp_path):
     info = datasets.get(name)
     assert info.name == name
+    assert set(info.labels.values()) <= {"binary", "regression"}
     for split in info.splits:
-        dataset = info.load(split, 4, manual_dir, tmp_path / "prepared")
-        features, labels = dataset.element_spec
-        assert {key: spec.dtype for key, spec in features.items()} == {
+        features, labels = info.load_columns(split, manual_dir, tmp_path / "prepared")
+        size = num_rows({**features, **labels})
+        assert {key: tf.as_dtype(features[key].dtype) for key in features} == {
             key: DTYPES[column.kind] for key, column in info.columns.items()
         }
-        assert list(labels) == [task["label"] for task in info.tasks()]
-        batch, answers = next(iter(dataset))
+        assert list(labels) == list(info.labels)
         for key, column in info.columns.items():
-            assert batch[key].shape == (4,)
+            assert features[key].shape == (size,)
             assert (column.size is None) == (column.kind != "integer")
             if column.size:
-                assert 0 <= np.min(batch[key]) <= np.max(batch[key]) < column.size
-        for answer in answers.values():
-            assert set(np.unique(answer)) <= {0.0, 1.0}
-
-
-def test_seed_orders_rows_only_when_shuffled(manual_dir, tmp_path):
-    def load(**kwargs):
-        info = datasets.get("census_income")
-        dataset = info.load("train", 30, manual_dir, tmp_path / "prepared", **kwargs)
-        return next(iter(dataset))[0]["age"].numpy().tolist()
-
-    assert load(seed=0) == load(seed=1) == list(range(30))
-    assert load(seed=0, shuffle=True) == load(seed=0, shuffle=True)
-    assert load(seed=0, shuffle=True) != load(seed=1, shuffle=True)
+                assert np.min(features[key]) >= 0
+                assert np.max(features[key]) < column.size
+        for label in labels.values():
+            assert set(np.unique(label)) <= {0.0, 1.0}

@@ -2,6 +2,7 @@
 
 from tf_mtl.datasets import census_income, drgrad_synthetic
 from tf_mtl.datasets.info import DatasetInfo
+from tf_mtl.names import unknown_name_error
 
 # A new data set is one file with a `DatasetInfo` and one entry here.
 _DATASETS = {info.name: info for info in (census_income.INFO, *drgrad_synthetic.INFOS)}
@@ -29,5 +30,5 @@ def get(name: str) -> DatasetInfo:
         ValueError: if the name is unknown.
     """
     if name not in _DATASETS:
-        raise ValueError(f"`name` must be one of {names()}. Received: name={name!r}.")
+        raise unknown_name_error("name", name, names())
     return _DATASETS[name]

@@ -5,6 +5,8 @@ import inspect
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from tf_mtl.names import unknown_name_error
+
 OPTIMIZERS = ("lazy_adam", "lazy_adagrad", "lazy_sgd", "adam", "adagrad", "sgd")
 SCHEDULES = ("constant", "cosine")
 
@@ -107,9 +109,7 @@ class TrainConfig:
 
 def _check_name(argument: str, name: str, known: Collection[str]) -> None:
     if name not in known:
-        raise ValueError(
-            f"`{argument}` must be one of {list(known)}. Received: {argument}={name!r}."
-        )
+        raise unknown_name_error(argument, name, known)
 
 
 def _check_arguments(argument: str, cls: type, given: Mapping[str, Any]) -> None:

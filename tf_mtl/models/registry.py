@@ -1,8 +1,9 @@
 """Architectures by name."""
 
-import difflib
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+from tf_mtl.names import unknown_name_error
 
 _REGISTRY: dict[str, type] = {}
 Model = TypeVar("Model", bound=type)
@@ -41,7 +42,5 @@ def get(name: str) -> Any:
         ValueError: if the name is unknown; the message lists the known ones.
     """
     if name not in _REGISTRY:
-        close = difflib.get_close_matches(name, _REGISTRY, 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"Unknown model {name!r}. Known models: {names()}.{hint}")
+        raise unknown_name_error("name", name, names())
     return _REGISTRY[name]
