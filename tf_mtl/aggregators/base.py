@@ -1,5 +1,6 @@
 """What all aggregators share: state, and a step that survives bad numbers."""
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, Self
@@ -19,17 +20,32 @@ class Aggregator:
     assigns to them freely: the step puts the old value back for absent tasks, and
     everywhere if its input or its result is not finite.
 
+    Args:
+        preference: sequence of `num_tasks` positive floats, the share of each task in
+            the mean that the method starts from or falls back to; only their ratios
+            matter. None: equal shares.
+
     Attributes:
         kind: `"loss"`, `"gramian"` or `"rows"`: what the method needs to see.
         uses_losses: bool. Whether the method reads the values of the losses.
+        uses_preference: bool. Whether the method takes a `preference`.
+        observes_update: bool. Whether the method wants to see, by `observe`, the
+            losses of the same batch after the update: one more forward pass a step.
         fallback_count: int32 `keras.Variable`. Steps whose input was finite but
             whose result was not, so that the mean over present tasks was taken.
+
+    Raises:
+        ValueError: if an entry of `preference` is not positive, or the method takes
+            none; in `build` if there is not one for each task.
     """
 
     kind: ClassVar[Literal["loss", "gramian", "rows"]]
     uses_losses: ClassVar[bool] = False
+    uses_preference: ClassVar[bool] = False
+    observes_update: bool = False
 
-    def __init__(self) -> None:
+    def __init__(self, *, preference: Sequence[float] | None = None) -> None:
+        self.preference = self._check_preference(preference)
         self._num_tasks: int | None = None
         self._variables: list[keras.Variable] = []
         self._task_state: list[tuple[keras.Variable, int]] = []
@@ -48,6 +64,11 @@ class Aggregator:
     def variables(self) -> list[keras.Variable]:
         """All state, in creation order, for checkpoints and replicas."""
         return list(self._variables)
+
+    @property
+    def step_variables(self) -> list[keras.Variable]:
+        """The state that a step which is undone must put back."""
+        return [variable for variable, _ in self._task_state]
 
     def build(self, num_tasks: int) -> None:
         """Creates the state. Does nothing when called again.
@@ -71,10 +92,16 @@ class Aggregator:
             raise ValueError(
                 f"`num_tasks` must be at least 1. Received: num_tasks={num_tasks}."
             )
+        if self.preference is not None and len(self.preference) != num_tasks:
+            raise ValueError(
+                f"`preference` must hold one float for each of {num_tasks} tasks. "
+                f"Received: preference={self.preference}."
+            )
         self._check_num_tasks(num_tasks)
         # The first use may be inside a `tf.function`.
         with tf.init_scope():
             self.fallback_count = self._make_variable("fallback_count", (), "int32")
+            self._build_options(num_tasks)
             self._build(num_tasks)
         self._num_tasks = num_tasks
 
@@ -114,7 +141,7 @@ class Aggregator:
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments, without the state."""
-        return {}
+        return {"preference": self.preference} if self.uses_preference else {}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
@@ -141,8 +168,51 @@ class Aggregator:
         """
         raise NotImplementedError
 
+    def observe(self, losses: tf.Tensor, present: tf.Tensor | None = None) -> None:
+        """Tells a method with `observes_update` what the update did.
+
+        Args:
+            losses: float tensor of shape `(num_tasks,)`, of the batch of the last step,
+                after its update.
+            present: bool tensor of shape `(num_tasks,)`, as in that step.
+        """
+        losses = tf.convert_to_tensor(losses)
+        losses, present = self._task_inputs(losses.shape[0], losses, present)
+        usable = all_finite([losses])
+        losses = tf.where(usable, losses, 1.0)
+
+        def hook() -> list[tf.Tensor]:
+            self._observe(losses, present)
+            return []
+
+        self._guard(hook, usable, present)
+
+    def end_epoch(self) -> None:
+        """Tells the method that an epoch is over; `fit` calls it, outside the step."""
+
+    def _observe(self, losses: tf.Tensor, present: tf.Tensor) -> None:
+        """Hook of `observe`: float64 `losses`, 1 where absent, and the bool mask."""
+        raise NotImplementedError
+
+    def loss_weights(
+        self, losses: tf.Tensor, present: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Factors of the losses before their gradients are taken. Advances the state.
+
+        Args:
+            losses: float tensor of shape `(num_tasks,)`.
+            present: bool tensor of shape `(num_tasks,)`. None: all present.
+
+        Returns:
+            Tensor of shape `(num_tasks,)` in the dtype of `losses`.
+        """
+        raise NotImplementedError
+
     def _check_num_tasks(self, num_tasks: int) -> None:
         """Hook: raises if `num_tasks` does not suit the constructor arguments."""
+
+    def _build_options(self, num_tasks: int) -> None:
+        """Creates the state of the options that all methods of a kind have."""
 
     def _build(self, num_tasks: int) -> None:
         """Hook: creates the state of the method."""
@@ -203,47 +273,73 @@ class Aggregator:
         losses = tf.where(present, tf.cast(losses, tf.float64), 1.0)
         return losses, present
 
-    def _attempt(
-        self,
-        hook: Callable[[], list[tf.Tensor]],
-        fallback: Sequence[tf.Tensor],
-        usable: tf.Tensor,
-        present: tf.Tensor,
-    ) -> list[tf.Tensor]:
+    def _check_preference(
+        self, preference: Sequence[float] | None
+    ) -> list[float] | None:
+        if preference is None:
+            return None
+        if not self.uses_preference:
+            raise ValueError(
+                f"{type(self).__name__} takes no `preference`. Received: preference="
+                f"{preference}. Use `Task(weight=...)`, which scales a loss."
+            )
+        preference = [float(share) for share in preference]
+        if not all(math.isfinite(share) and share > 0 for share in preference):
+            raise ValueError(
+                "`preference` must be finite and positive. "
+                f"Received: preference={preference}."
+            )
+        return preference
+
+    def _shares(self, present: tf.Tensor) -> tf.Tensor:
+        """Share of each task in the mean, float64 `(num_tasks,)`, 0 where absent.
+
+        They sum to 1 over present tasks.
+        """
+        shares = tf.cast(present, tf.float64)
+        if self.preference is not None:
+            shares *= tf.constant(self.preference, tf.float64)
+        return tf.math.divide_no_nan(shares, tf.reduce_sum(shares))
+
+    def _guard(
+        self, hook: Callable[[], list[tf.Tensor]], usable: tf.Tensor, present: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
         """Runs a hook and undoes what it did to the state where it must not count.
 
         Args:
             hook: function without arguments that may assign to the state.
-            fallback: tensors to return where the results are not finite.
-            usable: bool scalar. Whether the input of the hook was finite. If not,
-                the results are NaN, for the caller to skip the update.
+            usable: bool scalar. Whether the input of the hook was finite.
             present: bool tensor `(num_tasks,)`.
 
         Returns:
-            List of tensors like `fallback`.
+            What the hook returned, and a bool scalar: whether the input, the results
+            and the new state are all finite. If only the input is, it is counted.
         """
-        before = [tf.identity(variable.value) for variable, _ in self._task_state]
+        variables = [variable for variable, _ in self._task_state]
+        before = [tf.identity(variable.value) for variable in variables]
         results = hook()
-        solved = all_finite(results)
+        solved = all_finite([*results, *(variable.value for variable in variables)])
         for (variable, task_axes), old in zip(self._task_state, before, strict=True):
             keep = usable & solved & task_mask(present, task_axes, old.shape.rank)
             variable.assign(tf.where(keep, variable.value, old))
         self.fallback_count.assign_add(tf.cast(usable & ~solved, tf.int32))
-        return [
-            tf.where(usable, tf.where(solved, result, other), float("nan"))
-            for result, other in zip(results, fallback, strict=True)
-        ]
-
-
-def as_rows(tensor: tf.Tensor) -> tf.Tensor:
-    """Tensor in the dtype of inner products: float64 stays, the rest is float32."""
-    tensor = tf.convert_to_tensor(tensor)
-    return tensor if tensor.dtype == tf.float64 else tf.cast(tensor, tf.float32)
+        return results, usable & solved
 
 
 def all_finite(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
     """Bool scalar: whether no entry of any tensor is NaN or infinite."""
-    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(t)) for t in tensors])
+    finite = [
+        tf.reduce_all(tf.math.is_finite(t)) for t in tensors if t.dtype.is_floating
+    ]
+    return tf.reduce_all(finite) if finite else tf.constant(True)
+
+
+def where_kept(
+    keep: tf.Tensor, usable: tf.Tensor, result: tf.Tensor, fallback: tf.Tensor
+) -> tf.Tensor:
+    """`result` if it counts; else `fallback`, or NaN where the input was unusable."""
+    nan = tf.constant(float("nan"), result.dtype)
+    return tf.where(keep, result, tf.where(usable, fallback, nan))
 
 
 def fixed_seed(seed: int | None) -> int:

@@ -4,8 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_mtl.aggregators.kinds import LossWeighting
-from tf_mtl.aggregators.reduction import Reduction, check_reduction, reduction_factor
+from tf_mtl.aggregators.loss_weighting import LossWeighting
+from tf_mtl.aggregators.reduction import Reduction, check_reduction, reduced
 from tf_mtl.aggregators.registry import register
 
 
@@ -34,4 +34,4 @@ class EqualWeighting(LossWeighting):
         return {"reduction": self.reduction}
 
     def _weights(self, losses: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-        return tf.fill(present.shape, reduction_factor(self.reduction, present))
+        return reduced(self.reduction, self._shares(present))

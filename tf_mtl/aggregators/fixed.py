@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_mtl.aggregators.kinds import LossWeighting
+from tf_mtl.aggregators.loss_weighting import LossWeighting
 from tf_mtl.aggregators.registry import register
 
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_mtl.aggregators.kinds import GramianWeighting
-from tf_mtl.aggregators.reduction import Reduction, check_reduction, reduction_factor
+from tf_mtl.aggregators.gramian_weighting import GramianWeighting
+from tf_mtl.aggregators.moving_average import MovingAverage, check_decay
+from tf_mtl.aggregators.reduction import Reduction, check_reduction, reduced
 from tf_mtl.aggregators.registry import register
 
 # Keeps the system of a conflict set with dependent rows solvable. It acts on
@@ -35,6 +36,7 @@ class GradCraft(GramianWeighting):
         norm_ema: float in `[0, 1)`, decay of a moving average of the norms that step
             1 uses, per optimizer step; `b` of the official code. 0: no average.
         reduction: `"mean"` (the paper) or `"sum"` over the present tasks.
+        **kwargs: see `GramianWeighting`. A `preference` weights the moved rows.
 
     Raises:
         ValueError: if an argument is outside its range.
@@ -47,29 +49,30 @@ class GradCraft(GramianWeighting):
         task, which only shows after a task was absent.
     """
 
+    uses_preference = True
+
     def __init__(
         self,
         tau: float = 0.1,
         eps: float = 1e-10,
         norm_ema: float = 0.0,
         reduction: Reduction = "mean",
+        **kwargs: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         if not 0.0 <= tau <= 1.0:
             raise ValueError(f"`tau` must be in [0, 1]. Received: tau={tau}.")
-        for name, value in (("eps", eps), ("norm_ema", norm_ema)):
-            if not 0.0 <= value < 1.0:
-                raise ValueError(
-                    f"`{name}` must be in [0, 1). Received: {name}={value}."
-                )
+        if not 0.0 <= eps < 1.0:
+            raise ValueError(f"`eps` must be in [0, 1). Received: eps={eps}.")
         self.tau = tau
         self.eps = eps
-        self.norm_ema = norm_ema
+        self.norm_ema = check_decay("norm_ema", norm_ema)
         self.reduction = check_reduction(reduction)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {
+            **super().get_config(),
             "tau": self.tau,
             "eps": self.eps,
             "norm_ema": self.norm_ema,
@@ -79,8 +82,7 @@ class GradCraft(GramianWeighting):
     def _build(self, num_tasks: int) -> None:
         if self.norm_ema > 0.0:
             shape = (num_tasks,)
-            self._norm_sum = self.add_variable("norm_sum", shape, task_axes=1)
-            self._norm_share = self.add_variable("norm_share", shape, task_axes=1)
+            self._norms = MovingAverage(self, "norm", self.norm_ema, shape, 1)
 
     def _weights(
         self, gramian: tf.Tensor, losses: tf.Tensor, present: tf.Tensor
@@ -92,21 +94,15 @@ class GradCraft(GramianWeighting):
         moves = self._moves(cosines)
         # Back from unit-norm coordinates to coefficients on the scaled rows.
         moves *= tf.math.divide_no_nan(scaled_norms[:, None], scaled_norms[None, :])
-        factor = reduction_factor(self.reduction, present)
-        return factor * scales * (1.0 + tf.reduce_sum(moves, axis=0))
+        factors = reduced(self.reduction, self._shares(present))
+        return scales * (factors + tf.linalg.matvec(moves, factors, transpose_a=True))
 
     def _scales(self, norms: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         """Step 1: the factor of each row, float64 `(num_tasks,)`."""
         if self.norm_ema > 0.0:
-            norms = self._average(norms)
+            norms = self._norms.update(norms)
         largest = tf.reduce_max(tf.where(present, norms, 0.0))
         return self.tau * tf.math.divide_no_nan(largest, norms) + 1.0 - self.tau
-
-    def _average(self, norms: tf.Tensor) -> tf.Tensor:
-        """Advances the moving average of the norms and corrects its bias."""
-        for variable, value in ((self._norm_sum, norms), (self._norm_share, 1.0)):
-            variable.assign(self.norm_ema * variable + (1.0 - self.norm_ema) * value)
-        return tf.math.divide_no_nan(self._norm_sum.value, self._norm_share.value)
 
     def _moves(self, cosines: tf.Tensor) -> tf.Tensor:
         """Step 2: what each row adds of the others, in unit-norm coordinates.

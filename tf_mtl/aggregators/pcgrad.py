@@ -7,8 +7,8 @@ import keras
 import tensorflow as tf
 
 from tf_mtl.aggregators.base import fixed_seed
-from tf_mtl.aggregators.kinds import GramianWeighting
-from tf_mtl.aggregators.reduction import Reduction, check_reduction, reduction_factor
+from tf_mtl.aggregators.gramian_weighting import GramianWeighting
+from tf_mtl.aggregators.reduction import Reduction, check_reduction, reduced
 from tf_mtl.aggregators.registry import register
 
 
@@ -32,6 +32,7 @@ class PCGrad(GramianWeighting):
             shape `(num_tasks, num_tasks)` give it by hand: row `i` is a permutation
             of the tasks, the visits of task `i`. It skips itself.
         seed: int, seed of the random order. None: drawn now, and kept in the config.
+        **kwargs: see `GramianWeighting`. A `preference` weights the edited rows.
 
     Raises:
         ValueError: if `reduction` or `order` is none of these; in `build` if a given
@@ -42,13 +43,16 @@ class PCGrad(GramianWeighting):
         arXiv:2001.06782, algorithm 1.
     """
 
+    uses_preference = True
+
     def __init__(
         self,
         reduction: Reduction = "sum",
         order: Literal["random", "natural"] | Sequence[Sequence[int]] = "random",
         seed: int | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         self.reduction = check_reduction(reduction)
         self.order = order if isinstance(order, str) else [list(row) for row in order]
         self.seed = fixed_seed(seed)
@@ -62,7 +66,12 @@ class PCGrad(GramianWeighting):
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {"reduction": self.reduction, "order": self.order, "seed": self.seed}
+        return {
+            **super().get_config(),
+            "reduction": self.reduction,
+            "order": self.order,
+            "seed": self.seed,
+        }
 
     def _check_num_tasks(self, num_tasks: int) -> None:
         if not isinstance(self.order, str) and len(self.order) != num_tasks:
@@ -100,8 +109,8 @@ class PCGrad(GramianWeighting):
             tf.transpose(self._visiting_order(num_tasks)),
             initializer=tf.eye(num_tasks, dtype=tf.float64),
         )
-        factor = reduction_factor(self.reduction, present)
-        return factor * tf.reduce_sum(coefficients, axis=0)
+        factors = reduced(self.reduction, self._shares(present))
+        return tf.linalg.matvec(coefficients, factors, transpose_a=True)
 
     def _visiting_order(self, num_tasks: int) -> tf.Tensor:
         """The visits of each task, int32 `(num_tasks, num_tasks)`."""

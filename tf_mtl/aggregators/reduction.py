@@ -16,16 +16,18 @@ def check_reduction(reduction: Reduction) -> Reduction:
     return reduction
 
 
-def reduction_factor(reduction: Reduction, present: tf.Tensor) -> tf.Tensor:
-    """Factor that each present task's row enters the direction with.
+def reduced(reduction: Reduction, shares: tf.Tensor) -> tf.Tensor:
+    """Factors that the rows enter the direction with.
 
     Args:
-        reduction: `"sum"` or `"mean"`, the mean being over present tasks.
-        present: bool tensor of shape `(num_tasks,)`.
+        reduction: `"mean"`: the shares themselves. `"sum"`: shares times the number of
+            present tasks, 1 each if they are equal.
+        shares: float64 tensor of shape `(num_tasks,)`, the share of each task in the
+            mean, 0 where absent.
 
     Returns:
-        float64 scalar. 1 if no task is present.
+        float64 tensor of shape `(num_tasks,)`.
     """
-    if reduction == "sum":
-        return tf.ones([], tf.float64)
-    return 1.0 / tf.maximum(tf.reduce_sum(tf.cast(present, tf.float64)), 1.0)
+    if reduction == "mean":
+        return shares
+    return shares * tf.cast(tf.math.count_nonzero(shares), tf.float64)

@@ -116,16 +116,25 @@ def add_gradients(first: Gradient, second: Gradient) -> Gradient:
 
 def all_finite(gradients: Sequence[Gradient]) -> tf.Tensor:
     """Whether every entry of every gradient is finite, a bool scalar."""
-    finite = [
-        tf.reduce_all(
-            tf.math.is_finite(
-                gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
-            )
-        )
+    finite = [tf.reduce_all(tf.math.is_finite(values)) for values in _values(gradients)]
+    return tf.reduce_all(tf.stack(finite)) if finite else tf.constant(True)
+
+
+def global_norm(gradients: Sequence[Gradient]) -> tf.Tensor:
+    """Norm over all gradients, float32 scalar; ids of tables must be unique."""
+    squares = [
+        tf.reduce_sum(tf.square(tf.cast(values, tf.float32)))
+        for values in _values(gradients)
+    ]
+    return tf.sqrt(tf.add_n(squares)) if squares else tf.zeros([])
+
+
+def _values(gradients: Sequence[Gradient]) -> list[tf.Tensor]:
+    return [
+        gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
         for gradient in gradients
         if gradient is not None
     ]
-    return tf.reduce_all(tf.stack(finite)) if finite else tf.constant(True)
 
 
 def _stack_dense(column: Sequence[Gradient]) -> tf.Tensor:

@@ -201,6 +201,17 @@ class MultiTaskModel(TaskTrainer):
             for v, gradient in zip(self.trainable_variables, in_trunk, strict=True)
         }
 
+    def shared_variables(self) -> list[keras.Variable] | None:
+        """Variables that several tasks reach, in order; None before `build`."""
+        if not self.built:
+            return None
+        groups = self.variable_groups()
+        return [
+            variable
+            for variable in self.trainable_variables
+            if len(groups[variable.path]) == 1 and len(groups[variable.path][0]) > 1
+        ]
+
     def task_gradients(
         self, inputs: Any, losses_fn: LossesFn
     ) -> tuple[list[gradients.Gradient], gradients.TaskGradients]:

@@ -3,7 +3,6 @@
 import abc
 import dataclasses
 import inspect
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import tensorflow as tf
 
 from tf_mtl import aggregators, gradients
 from tf_mtl.gradients.replicas import num_replicas, replica_sum
+from tf_mtl.models.fit_callbacks import EndEpoch, SkippedUpdatesWarning
 from tf_mtl.tasks import Targets, Task, check_tasks, read_targets
 
 SURFACES = ("parameters", "representation")
@@ -38,6 +38,20 @@ class Backward:
 
     plain: list[gradients.Gradient]
     shared: list[gradients.Gradient]
+
+
+@dataclasses.dataclass(frozen=True)
+class Forward:
+    """What a forward pass found.
+
+    Attributes:
+        outputs: raw outputs by task.
+        losses: list of float32 scalars by task, this replica's share, without the
+            static weights.
+    """
+
+    outputs: list[tf.Tensor]
+    losses: list[tf.Tensor]
 
 
 class TaskTrainer(keras.Model, abc.ABC):
@@ -83,6 +97,10 @@ class TaskTrainer(keras.Model, abc.ABC):
 
     def check_representation(self) -> None:  # noqa: B027 (most have nothing to check)
         """Raises a ValueError if the model has no known shared representation."""
+
+    def shared_variables(self) -> list[keras.Variable] | None:
+        """Variables that several tasks reach, in order; None where not known yet."""
+        return None
 
     def check_features(self) -> None:  # noqa: B027 (a network has no tables to check)
         """Raises a ValueError if the features do not fit the model any more."""
@@ -132,6 +150,8 @@ class TaskTrainer(keras.Model, abc.ABC):
         if aggregator.kind != "loss":
             _check_accumulation(optimizer, aggregator)
         aggregator.build(len(self.tasks))
+        # Known now, later or never; see `shared_variables`.
+        self._shared_ids: frozenset[int] | None = None
         super().compile(
             optimizer=optimizer,
             jit_compile=jit_compile,
@@ -142,6 +162,11 @@ class TaskTrainer(keras.Model, abc.ABC):
         if self.built:
             # Weights may be loaded next, and slots that do not exist yet get none.
             self.optimizer.build(self.trainable_variables)
+            shared = self.shared_variables() if aggregator.kind != "loss" else None
+            if shared is not None:
+                self._shared_ids = frozenset(id(variable) for variable in shared)
+                if aggregator.kind == "rows":
+                    aggregator.build_rows([variable.shape for variable in shared])
         self.aggregator = aggregator
         self.surface = surface
         self.train_metrics = train_metrics
@@ -159,10 +184,13 @@ class TaskTrainer(keras.Model, abc.ABC):
         self.check_features()
         arguments = inspect.signature(super().fit).bind(*args, **kwargs).arguments
         callbacks = arguments.pop("callbacks", None) or []
-        if not isinstance(callbacks, keras.callbacks.CallbackList):
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks.append(EndEpoch())
+            callbacks.append(SkippedUpdatesWarning())
+        else:
             if not isinstance(callbacks, (list, tuple)):
                 callbacks = [callbacks]
-            callbacks = [*callbacks, _SkippedUpdatesWarning()]
+            callbacks = [EndEpoch(), *callbacks, SkippedUpdatesWarning()]
         return super().fit(**arguments, callbacks=callbacks)
 
     @property
@@ -220,26 +248,22 @@ class TaskTrainer(keras.Model, abc.ABC):
         """One update of all variables from a batch of `fit`."""
         inputs, labels, weight = keras.utils.unpack_x_y_sample_weight(data)
         targets = read_targets(self.tasks, labels, weight)
-        forward: dict[str, Any] = {}
         # What a forward pass may change (running means) and what aggregation changes.
-        state = [*self.non_trainable_weights, *self.aggregator.variables]
+        state = [*self.non_trainable_weights, *self.aggregator.step_variables]
         before = [tf.identity(variable.value) for variable in state]
-
-        def losses_fn(outputs: list[tf.Tensor]) -> list[tf.Tensor]:
-            forward["outputs"] = outputs
-            forward["losses"] = self._plain_losses(outputs, targets)
-            return self._weighted(forward["losses"])
-
-        backward = self._backward(inputs, losses_fn, _present(targets))
-        is_ok = self._apply(backward, forward["losses"])
+        found, forward = self._found_gradients(inputs, targets)
+        is_ok = self._apply(found, forward.losses)
+        if self.aggregator.observes_update:
+            after = self.task_outputs(inputs, training=False)
+            after = replica_sum(tf.stack(self._task_losses(after, targets)))
+            self.aggregator.observe(after, _present(targets))
         for variable, value in zip(state, before, strict=True):
-            if variable is not self.aggregator.fallback_count:
-                variable.assign(tf.where(is_ok, variable.value, value))
+            variable.assign(tf.where(is_ok, variable.value, value))
         self._skipped_metric.update_state(tf.cast(~is_ok, tf.float32) / num_replicas())
         # A batch whose update is skipped must not spoil the means of the epoch.
-        self._update_losses(forward["losses"], targets, is_ok)
+        self._update_losses(forward.losses, targets, is_ok)
         if self.train_metrics:
-            self._update_metrics(forward["outputs"], targets, is_ok)
+            self._update_metrics(forward.outputs, targets, is_ok)
         return self._logs(training=True)
 
     def gramian(self, inputs: Any, labels: Any) -> tf.Tensor:
@@ -338,35 +362,89 @@ class TaskTrainer(keras.Model, abc.ABC):
     def _weighted(self, losses: list[tf.Tensor]) -> list[tf.Tensor]:
         return [t.weight * loss for t, loss in zip(self.tasks, losses, strict=True)]
 
+    def _found_gradients(
+        self, inputs: Any, targets: Targets
+    ) -> tuple[list[gradients.Gradient], Forward]:
+        """Gradient of each trainable variable, this replica's part, and the outputs."""
+        aggregator = self.aggregator
+        if not self._reuses_weights():
+            return self._computed(inputs, targets, is_due=True)
+        like: list[gradients.Gradient] = []
+
+        def tensors(is_due: bool) -> tuple[list[tf.Tensor], list[Any]]:
+            like[:], forward = self._computed(inputs, targets, is_due)
+            parts = [_parts(gradient) for gradient in like]
+            return [forward.outputs, forward.losses], parts
+
+        # Both ways are compiled, and each step takes one.
+        forward, parts = tf.cond(
+            aggregator.is_due(), lambda: tensors(is_due=True), lambda: tensors(False)
+        )
+        found = [
+            _like(gradient, part, variable)
+            for gradient, part, variable in zip(
+                like, parts, self.trainable_variables, strict=True
+            )
+        ]
+        return found, Forward(*forward)
+
+    def _computed(
+        self, inputs: Any, targets: Targets, is_due: bool
+    ) -> tuple[list[gradients.Gradient], Forward]:
+        seen: list[Forward] = []
+        present = _present(targets)
+        scale = self._loss_scale()
+
+        def losses_fn(outputs: list[tf.Tensor]) -> list[tf.Tensor]:
+            seen[:] = [Forward(outputs, self._plain_losses(outputs, targets))]
+            losses = self._weighted(seen[0].losses)
+            totals = tf.stop_gradient(replica_sum(tf.stack(losses)))
+            factors = tf.unstack(self.aggregator.loss_weights(totals, present) * scale)
+            return [loss * by for loss, by in zip(losses, factors, strict=True)]
+
+        def total_losses() -> tf.Tensor:
+            return replica_sum(tf.stack(self._weighted(seen[0].losses)))
+
+        backward = self._backward(inputs, losses_fn, total_losses, present, is_due)
+        totals = self._totals(backward)
+        return totals if is_due else self._limited(totals), seen[0]
+
     def _backward(
-        self, inputs: Any, losses_fn: "LossesFn", present: tf.Tensor
+        self,
+        inputs: Any,
+        losses_fn: "LossesFn",
+        total_losses: Callable[[], tf.Tensor],
+        present: tf.Tensor,
+        is_due: bool,
     ) -> Backward:
         aggregator, scale = self.aggregator, self._loss_scale()
-        seen: dict[str, tf.Tensor] = {}
-
-        def recorded(outputs: list[tf.Tensor]) -> list[tf.Tensor]:
-            losses = losses_fn(outputs)
-            seen["losses"] = replica_sum(tf.stack(losses))
-            return [loss * scale for loss in losses]
 
         def weigh(gramian: tf.Tensor) -> tf.Tensor:
-            return aggregator.weights(
-                gramian / (scale * scale), seen["losses"], present
-            )
+            gramian = gramian / (scale * scale)
+            return aggregator.weights(gramian, total_losses(), present)
 
         if aggregator.kind == "loss" or not self._has_shared_variables():
-            return self._weighted_backward(inputs, recorded, seen, present)
+            return self._summed_backward(inputs, losses_fn)
+        if not is_due:
+            return self.representation_backward(
+                inputs, losses_fn, lambda _: aggregator.reuse(present)
+            )
         if self.surface == "representation":
-            return self.representation_backward(inputs, recorded, weigh)
-        plain, rows = self.task_gradients(inputs, recorded)
+            return self.representation_backward(inputs, losses_fn, weigh)
+        plain, rows = self.task_gradients(inputs, losses_fn)
         if aggregator.kind == "gramian":
             directions = rows.weighted_sum(weigh(rows.gramian()))
         else:
+            usable = self._on_all_replicas(gradients.all_finite(plain))
             directions = rows.combine(
                 lambda blocks: [
                     direction * scale
                     for direction in aggregator.combine(
-                        [block / scale for block in blocks], seen["losses"], present
+                        [block / scale for block in blocks],
+                        total_losses(),
+                        present,
+                        [block.ids for block in rows.blocks],
+                        usable,
                     )
                 ]
             )
@@ -377,50 +455,76 @@ class TaskTrainer(keras.Model, abc.ABC):
         shared = [by_id.get(id(v.value)) for v in self.trainable_variables]
         return Backward(plain, shared)
 
-    def _weighted_backward(
-        self,
-        inputs: Any,
-        losses_fn: "LossesFn",
-        seen: dict[str, tf.Tensor],
-        present: tf.Tensor,
-    ) -> Backward:
-        """One backward pass of the weighted sum of the losses."""
+    def _summed_backward(self, inputs: Any, losses_fn: "LossesFn") -> Backward:
+        """One backward pass of the sum of the losses."""
         variables = [v.value for v in self.trainable_variables]
         with tf.GradientTape() as tape:
             losses = losses_fn(self.task_outputs(inputs, training=True))
             penalty = self.penalty()
-        weights = tf.ones_like(seen["losses"])
-        if self.aggregator.kind == "loss":
-            weights = self.aggregator.weights(seen["losses"], present)
-        targets, cotangents = list(losses), tf.unstack(weights, len(losses))
-        if penalty is not None:
-            targets, cotangents = [*targets, penalty], [*cotangents, tf.ones([])]
-        found = tape.gradient(targets, variables, output_gradients=cotangents)
+        targets = [*losses] if penalty is None else [*losses, penalty]
+        found = tape.gradient(targets, variables)
         return Backward(found, [None] * len(found))
+
+    def _reuses_weights(self) -> bool:
+        """Whether some steps can do without the gradients of the tasks."""
+        aggregator = self.aggregator
+        if aggregator.kind != "gramian" or aggregator.update_every == 1:
+            return False
+        if self.surface == "representation" or tf.distribute.has_strategy():
+            return False  # Cheap as it is; and replicas cannot meet inside a condition.
+        try:
+            self.check_representation()
+        except ValueError:
+            return False
+        return aggregator.max_norm is None or self._shared_ids is not None
+
+    def _limited(self, totals: list[gradients.Gradient]) -> list[gradients.Gradient]:
+        """Applies `max_norm` to a direction whose Gramian is not known."""
+        if self.aggregator.max_norm is None:
+            return totals
+        shared = self._shared_ids or ()
+        places = [i for i, v in enumerate(self.trainable_variables) if id(v) in shared]
+        limit = self.aggregator.max_norm * self._loss_scale()
+        norm = gradients.global_norm([totals[i] for i in places])
+        factor = limit / tf.maximum(norm, limit)
+        totals = list(totals)
+        for i in places:
+            totals[i] = gradients.map_gradient(
+                lambda g: g * tf.cast(factor, g.dtype), totals[i]
+            )
+        return totals
+
+    def _totals(self, backward: Backward) -> list[gradients.Gradient]:
+        """Gradients of all kinds added, rows of tables summed by id."""
+        found = []
+        for plain, shared in zip(backward.plain, backward.shared, strict=True):
+            if shared is not None:
+                shared = gradients.share_of_replica(shared)
+            gradient = gradients.add_gradients(plain, shared)
+            if isinstance(gradient, tf.IndexedSlices):
+                gradient = gradients.unique_slices(gradient)
+            found.append(gradient)
+        return found
+
+    def _on_all_replicas(self, condition: tf.Tensor) -> tf.Tensor:
+        return replica_sum(tf.cast(condition, tf.int32)) == num_replicas()
 
     def _has_shared_variables(self) -> bool:
         return True
 
-    def _apply(self, backward: Backward, losses: list[tf.Tensor]) -> tf.Tensor:
+    def _apply(
+        self, totals: list[gradients.Gradient], losses: list[tf.Tensor]
+    ) -> tf.Tensor:
         """Updates the variables, unless a loss or gradient is not finite.
 
         Returns:
             bool scalar: whether all of them were finite, on all replicas.
         """
-        variables: list[keras.Variable] = []
-        found: list[gradients.Gradient] = []
-        for i, variable in enumerate(self.trainable_variables):
-            shared = backward.shared[i]
-            if shared is not None:
-                shared = gradients.share_of_replica(shared)
-            gradient = gradients.add_gradients(backward.plain[i], shared)
-            if gradient is not None:
-                if isinstance(gradient, tf.IndexedSlices):
-                    gradient = gradients.unique_slices(gradient)
-                variables.append(variable)
-                found.append(gradient)
-        is_ok = gradients.all_finite([*losses, *found])
-        is_ok = replica_sum(tf.cast(is_ok, tf.int32)) == num_replicas()
+        pairs = zip(totals, self.trainable_variables, strict=True)
+        reached = [(g, v) for g, v in pairs if g is not None]
+        found = [gradient for gradient, _ in reached]
+        variables = [variable for _, variable in reached]
+        is_ok = self._on_all_replicas(gradients.all_finite([*losses, *found]))
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             # It must see non-finite gradients: it skips them and lowers its scale.
             self.optimizer.apply(found, variables)
@@ -520,26 +624,6 @@ class TaskTrainer(keras.Model, abc.ABC):
 LossesFn = Callable[[list[tf.Tensor]], list[tf.Tensor]]
 
 
-class _SkippedUpdatesWarning(keras.callbacks.Callback):
-    """Warns once per `fit` when a step was skipped."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._is_warned = False
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Looks at the count of the epoch."""
-        skipped = (logs or {}).get("skipped_updates", 0)
-        if skipped and not self._is_warned:
-            self._is_warned = True
-            warnings.warn(
-                f"{int(skipped)} update(s) of epoch {epoch + 1} were skipped, because "
-                "a loss or gradient was not finite. Look for non-finite values in the "
-                "features, labels or sample weights, or lower the learning rate.",
-                stacklevel=2,
-            )
-
-
 def _check_accumulation(optimizer: Any, aggregator: Any) -> None:
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     for each in (optimizer, inner):
@@ -560,6 +644,28 @@ def _known_counts(targets: Targets) -> list[tf.Tensor]:
 
 def _present(targets: Targets) -> tf.Tensor:
     return tf.stack(_known_counts(targets)) > 0
+
+
+def _parts(gradient: gradients.Gradient) -> list[tf.Tensor]:
+    """The tensors of a gradient, as a condition can return them."""
+    if gradient is None:
+        return []
+    if isinstance(gradient, tf.IndexedSlices):
+        return [gradient.values, gradient.indices]
+    return [gradient]
+
+
+def _like(
+    gradient: gradients.Gradient, parts: Sequence[tf.Tensor], variable: keras.Variable
+) -> gradients.Gradient:
+    """A gradient of the same form, made of `_parts`."""
+    if gradient is None:
+        return None
+    if isinstance(gradient, tf.IndexedSlices):
+        return gradients.UniqueSlices(
+            *parts, tf.constant(tuple(variable.shape), tf.int64)
+        )
+    return parts[0]
 
 
 def _then_zero(_: Any) -> tf.Tensor:

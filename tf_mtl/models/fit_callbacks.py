@@ -1,0 +1,39 @@
+"""What `fit` does at the end of an epoch, for every model."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+
+class EndEpoch(keras.callbacks.Callback):
+    """Tells the aggregator that an epoch is over.
+
+    It goes before the callbacks of the user, so that a checkpoint of the end of an
+    epoch holds what the aggregator made of it.
+    """
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Tells it."""
+        self.model.aggregator.end_epoch()
+
+
+class SkippedUpdatesWarning(keras.callbacks.Callback):
+    """Warns once per `fit` when a step was skipped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_warned = False
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Looks at the count of the epoch."""
+        skipped = (logs or {}).get("skipped_updates", 0)
+        if skipped and not self._is_warned:
+            self._is_warned = True
+            warnings.warn(
+                f"{int(skipped)} update(s) of epoch {epoch + 1} were skipped, because "
+                "a loss or gradient was not finite. Look for non-finite values in the "
+                "features, labels or sample weights, or lower the learning rate.",
+                stacklevel=2,
+            )
