@@ -1,6 +1,7 @@
 """Time of one train step: methods x surfaces x tasks x vocabulary sizes."""
 
 import dataclasses
+import os
 import pathlib
 import platform
 import sys
@@ -76,6 +77,7 @@ def run(
     Returns:
         list of `Row`.
     """
+    print(f"Device: {device_name()}", file=out)
     rows = []
     for count in num_tasks:
         workloads = [Workload(count, size, batch_size) for size in vocabularies]
@@ -86,6 +88,15 @@ def run(
         rows += group
         keras.backend.clear_session()
     return rows
+
+
+def device_name() -> str:
+    """The device that TensorFlow chooses for a step: the first GPU, else the CPU."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return f"CPU {platform.machine()}, {os.cpu_count()} cores"
+    details = tf.config.experimental.get_device_details(gpus[0])
+    return f"GPU {details.get('device_name', gpus[0].name)}"
 
 
 def summary(rows: Sequence[Row]) -> str:
@@ -105,6 +116,7 @@ def write(rows: Sequence[Row], path: str) -> None:
     """Writes rows and the machine as JSON."""
     result: dict[str, Any] = {
         "machine": {
+            "device": device_name(),
             "processor": platform.machine(),
             "devices": [d.name for d in tf.config.list_logical_devices()],
             "tensorflow": tf.__version__,
