@@ -12,7 +12,15 @@ from absl import flags, logging
 from tf_mtl.names import unknown_name_error
 
 # In the order of the help. A new command is one file in `commands` and one name here.
-COMMANDS = ("data describe", "data prepare", "train", "evaluate", "bench step", "demo")
+COMMANDS = (
+    "data describe",
+    "data prepare",
+    "train",
+    "evaluate",
+    "bench step",
+    "bench hlo",
+    "demo",
+)
 
 # What a user can put right. Other exceptions are defects and keep their traceback.
 _USER_ERRORS = (flags.Error, ValueError, OSError)
