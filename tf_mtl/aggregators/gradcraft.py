@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_mtl.aggregators.gramian_weighting import GramianWeighting
+from tf_mtl.aggregators.magnitudes import balancing_scales, check_share
 from tf_mtl.aggregators.moving_average import MovingAverage, check_decay
 from tf_mtl.aggregators.reduction import Reduction, check_reduction, reduced
 from tf_mtl.aggregators.registry import register
@@ -60,11 +61,9 @@ class GradCraft(GramianWeighting):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not 0.0 <= tau <= 1.0:
-            raise ValueError(f"`tau` must be in [0, 1]. Received: tau={tau}.")
         if not 0.0 <= eps < 1.0:
             raise ValueError(f"`eps` must be in [0, 1). Received: eps={eps}.")
-        self.tau = tau
+        self.tau = check_share("tau", tau)
         self.eps = eps
         self.norm_ema = check_decay("norm_ema", norm_ema)
         self.reduction = check_reduction(reduction)
@@ -102,7 +101,7 @@ class GradCraft(GramianWeighting):
         if self.norm_ema > 0.0:
             norms = self._norms.update(norms)
         largest = tf.reduce_max(tf.where(present, norms, 0.0))
-        return self.tau * tf.math.divide_no_nan(largest, norms) + 1.0 - self.tau
+        return balancing_scales(norms, largest, self.tau)
 
     def _moves(self, cosines: tf.Tensor) -> tf.Tensor:
         """Step 2: what each row adds of the others, in unit-norm coordinates.
