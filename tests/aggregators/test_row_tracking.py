@@ -56,6 +56,7 @@ def test_rows_of_looked_up_ids_match_a_dictionary(jit_compile):
                 expected[place] = new.sum(0)
         first = np.r_[True, ids[1:] != ids[:-1]]
         np.testing.assert_allclose(table[first], expected[first], rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(table[~first], 0.0)
         moved = 0.5 * scalar + loss_rows * present
         scalar = np.where(present, moved, scalar)
         np.testing.assert_allclose(single, moved.sum(), rtol=1e-5, atol=1e-6)

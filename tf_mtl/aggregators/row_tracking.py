@@ -1,7 +1,6 @@
 """RowTracking: methods that remember a value for each entry of each row."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import keras
 import tensorflow as tf
@@ -27,7 +26,7 @@ class RowTracking(RowAggregator):
         tracked: tuple of str. Values start from 0.
     """
 
-    tracked: ClassVar[tuple[str, ...]] = ()
+    tracked: tuple[str, ...] = ()
 
     def _track(
         self,
@@ -105,10 +104,7 @@ class RowTracking(RowAggregator):
             change = tf.cast(new - old, table.dtype)
             is_new = keep & task_mask(present, task_axes=1, rank=change.shape.rank)
             if ids is not None:
-                # The padding repeats an id, whose row must be counted once.
-                is_new &= tf.reshape(
-                    first_of_run(ids), [1, -1] + [1] * (change.shape.rank - 2)
-                )
+                is_new &= _live(ids, change.shape.rank)
             change = tf.where(is_new, change, tf.zeros_like(change))
             if ids is None:
                 table.assign_add(tf.reshape(change, table.shape))
@@ -120,12 +116,20 @@ class RowTracking(RowAggregator):
 
 
 def _read(table: keras.Variable, block: tf.Tensor, ids: tf.Tensor | None) -> tf.Tensor:
-    """Tracked values of a block, in its shape and dtype."""
+    """Tracked values of a block, in its shape and dtype, 0 at padding."""
     if ids is None:
         values = table.value
     else:
         values = tf.gather(table.value, _places(table, ids, block.shape[0]))
-    return tf.cast(tf.reshape(values, tf.shape(block)), block.dtype)
+    values = tf.cast(tf.reshape(values, tf.shape(block)), block.dtype)
+    if ids is None:
+        return values
+    return tf.where(_live(ids, block.shape.rank), values, tf.zeros_like(values))
+
+
+def _live(ids: tf.Tensor, rank: int) -> tf.Tensor:
+    """False at padding, which repeats an id whose row must be counted once."""
+    return tf.reshape(first_of_run(ids), [1, -1] + [1] * (rank - 2))
 
 
 def _places(table: keras.Variable, ids: tf.Tensor, num_tasks: int) -> tf.Tensor:
