@@ -24,13 +24,24 @@ GOLDEN = (
 )
 
 # Names of the file -> constructor arguments; None where a parameter is no argument.
-ARGUMENTS = {"gradcraft": {"ema_b": "norm_ema"}}
+ARGUMENTS = {
+    "gradcraft": {"ema_b": "norm_ema"},
+    "gradnorm": {
+        "lr": "learning_rate",
+        "optimizer": None,
+        "initial_losses": None,
+        "initial_weights": None,
+        "renormalise": None,
+        "floor": None,
+    },
+    "stch": {"ideal": "min_losses", "preference": None},
+}
 # The file replaced random orders by the natural one.
 DEFAULTS = {"pcgrad": {"order": "natural"}}
 # Methods whose `reduction` in the file is no argument.
-NO_REDUCTION: set[str] = set()
+NO_REDUCTION = {"gls", "stch"}
 # Sequences and random inputs that the test file of the method itself checks.
-OWN_TEST: set[str] = set()
+OWN_TEST = {"dwa", "famo", "igb_v1", "imtl_l", "rlw", "uw"}
 
 PRECISIONS = pytest.mark.parametrize(
     ("dtype", "tolerance"), [(tf.float64, "tol64"), (tf.float32, "tol32")]
@@ -50,6 +61,15 @@ def canonical(kind):
         if item["canonical"]
         and item["method"] in known
         and item["method"] not in OWN_TEST
+    ]
+
+
+def of_method(kind, method):
+    """The canonical items of one method, for its own test file."""
+    return [
+        pytest.param(item, id=item["id"])
+        for item in GOLDEN[kind]
+        if item["canonical"] and item["method"] == method
     ]
 
 

@@ -1,26 +1,46 @@
 """Aggregators: from the gradients of several tasks to one update direction."""
 
 from tf_mtl.aggregators.base import Aggregator
+from tf_mtl.aggregators.dwa import DynamicWeightAverage
 from tf_mtl.aggregators.equal_weighting import EqualWeighting
+from tf_mtl.aggregators.famo import FAMO
 from tf_mtl.aggregators.fixed import FixedWeighting
+from tf_mtl.aggregators.gls import GeometricLoss
 from tf_mtl.aggregators.gradcraft import GradCraft
+from tf_mtl.aggregators.gradnorm import GradNorm
 from tf_mtl.aggregators.gramian_weighting import GramianWeighting
+from tf_mtl.aggregators.igb_v1 import IGBv1
+from tf_mtl.aggregators.imtl_l import IMTLL
 from tf_mtl.aggregators.loss_weighting import LossWeighting
 from tf_mtl.aggregators.pcgrad import PCGrad
 from tf_mtl.aggregators.registry import get, names, register
+from tf_mtl.aggregators.rgw import RandomGradientWeighting
+from tf_mtl.aggregators.rlw import RandomLossWeighting
 from tf_mtl.aggregators.row_aggregator import RowAggregator
 from tf_mtl.aggregators.row_tracking import RowTracking
+from tf_mtl.aggregators.stch import SmoothTchebycheff
+from tf_mtl.aggregators.uw import UncertaintyWeighting
 
 __all__ = [
     "Aggregator",
+    "DynamicWeightAverage",
     "EqualWeighting",
+    "FAMO",
     "FixedWeighting",
+    "GeometricLoss",
     "GradCraft",
+    "GradNorm",
     "GramianWeighting",
+    "IGBv1",
+    "IMTLL",
     "LossWeighting",
     "PCGrad",
+    "RandomGradientWeighting",
+    "RandomLossWeighting",
     "RowAggregator",
     "RowTracking",
+    "SmoothTchebycheff",
+    "UncertaintyWeighting",
     "get",
     "names",
     "register",
