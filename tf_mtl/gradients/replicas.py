@@ -1,5 +1,7 @@
 """Sums over the replicas of a `tf.distribute` strategy."""
 
+from typing import Any
+
 import tensorflow as tf
 
 
@@ -22,3 +24,8 @@ def replica_concat(tensor: tf.Tensor) -> tf.Tensor:
     if context is None or num_replicas() == 1:
         return tensor
     return context.all_gather(tensor, axis=0)
+
+
+def first_replica(variable: Any) -> Any:
+    """The copy of a variable on the first replica; outside of a step it is read."""
+    return getattr(variable, "values", (variable,))[0]

@@ -9,9 +9,10 @@ import tensorflow as tf
 
 from tf_mtl import gradients
 from tf_mtl.features import Feature, Preprocessor
-from tf_mtl.gradients.replicas import replica_sum
+from tf_mtl.gradients.replicas import first_replica, replica_sum
 from tf_mtl.layers import FeatureEmbedding
-from tf_mtl.models.training import Backward, LossesFn, TaskTrainer, Weigh
+from tf_mtl.models.passes import Backward, LossesFn, Weigh
+from tf_mtl.models.training import TaskTrainer
 from tf_mtl.tasks import Task
 
 # Tensors through which all tasks pass, by name.
@@ -190,7 +191,7 @@ class MultiTaskModel(TaskTrainer):
             to one task each, one set per task.
         """
         names = [task.name for task in self.tasks]
-        variables = [v.value for v in self.trainable_variables]
+        variables = [first_replica(v.value) for v in self.trainable_variables]
         with tf.GradientTape() as tape:
             shared = list(self.trunk(self._example(), training=False).values())
         in_trunk = tape.gradient(shared, variables)

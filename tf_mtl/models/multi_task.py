@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from tf_mtl import gradients
 from tf_mtl.features import Preprocessor
-from tf_mtl.gradients.replicas import replica_sum
-from tf_mtl.models.training import Backward, LossesFn, TaskTrainer, Weigh
+from tf_mtl.gradients.replicas import first_replica, replica_sum
+from tf_mtl.models.passes import Backward, LossesFn, Weigh
+from tf_mtl.models.training import TaskTrainer
 from tf_mtl.tasks import Task
 
 _PROBABILITY_EPS = 1e-7
@@ -161,7 +162,7 @@ class MultiTask(TaskTrainer):
         Returns:
             dict from the path of each trainable variable to a set of task names.
         """
-        variables = [v.value for v in self.trainable_variables]
+        variables = [first_replica(v.value) for v in self.trainable_variables]
         with tf.GradientTape(persistent=True) as tape:
             outputs = self.task_outputs(inputs, training=False)
         rows = [tape.gradient(output, variables) for output in outputs]

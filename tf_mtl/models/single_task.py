@@ -10,8 +10,8 @@ from tf_mtl import gradients
 from tf_mtl.features import Feature, Preprocessor
 from tf_mtl.layers import FeatureEmbedding, StackedMLP
 from tf_mtl.models.base import MultiTaskModel, Shared
+from tf_mtl.models.passes import LossesFn
 from tf_mtl.models.registry import register
-from tf_mtl.models.training import LossesFn
 from tf_mtl.tasks import Task
 
 

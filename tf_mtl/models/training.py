@@ -1,60 +1,33 @@
 """Training of multi-task models: compile, train_step, test_step, state."""
 
 import abc
-import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tf_mtl import aggregators, gradients
+from tf_mtl.datasets import records
 from tf_mtl.gradients.replicas import num_replicas, replica_sum
 from tf_mtl.models.fit_callbacks import EndEpoch, SkippedUpdatesWarning
+from tf_mtl.models.logs import TaskLogs, known_counts, present_tasks
+from tf_mtl.models.passes import (
+    Backward,
+    Forward,
+    LossesFn,
+    Weigh,
+    gradient_like,
+    gradient_parts,
+)
+from tf_mtl.models.saving import ResumableModel
 from tf_mtl.tasks import Targets, Task, check_tasks, read_targets
 
 SURFACES = ("parameters", "representation")
 
-# Keys of what is saved beside the weights.
-_STATE_PREFIXES = ("seed-", "aggregator-")
 
-# Gramian of the task gradients -> weights of the tasks.
-Weigh = Callable[[tf.Tensor], tf.Tensor]
-
-
-@dataclasses.dataclass(frozen=True)
-class Backward:
-    """What a backward pass found.
-
-    Attributes:
-        plain: list over variables, this replica's gradient, which the optimizer sums
-            over replicas: that of a variable that a single task reaches, of a loss with
-            weights, and of a penalty; else `None`.
-        shared: list over variables, the aggregated rows of a shared variable, else
-            `None`. Summed over replicas already.
-    """
-
-    plain: list[gradients.Gradient]
-    shared: list[gradients.Gradient]
-
-
-@dataclasses.dataclass(frozen=True)
-class Forward:
-    """What a forward pass found.
-
-    Attributes:
-        outputs: raw outputs by task.
-        losses: list of float32 scalars by task, this replica's share, without the
-            static weights.
-    """
-
-    outputs: list[tf.Tensor]
-    losses: list[tf.Tensor]
-
-
-class TaskTrainer(keras.Model, abc.ABC):
+class TaskTrainer(ResumableModel, abc.ABC):
     """A Keras model whose train step sees the gradient of each task.
 
     Subclasses say how outputs and gradients of the tasks come about.
@@ -70,12 +43,7 @@ class TaskTrainer(keras.Model, abc.ABC):
         self.aggregator: Any = None
         self.surface = "parameters"
         self.train_metrics = False
-        self._loss_metric = keras.metrics.Mean(name="loss")
-        self._task_loss_metrics = [
-            keras.metrics.Mean(name=f"{task.name}_loss") for task in self.tasks
-        ]
-        self._task_metrics = [task.make_metrics() for task in self.tasks]
-        self._skipped_metric = keras.metrics.Sum(name="skipped_updates")
+        self._task_logs = TaskLogs(self.tasks)
 
     # -- what a subclass provides ------------------------------------------------
 
@@ -85,13 +53,13 @@ class TaskTrainer(keras.Model, abc.ABC):
 
     @abc.abstractmethod
     def task_gradients(
-        self, inputs: Any, losses_fn: "LossesFn"
+        self, inputs: Any, losses_fn: LossesFn
     ) -> tuple[list[gradients.Gradient], gradients.TaskGradients]:
         """Plain gradients by variable, see `Backward`, and rows of shared ones."""
 
     @abc.abstractmethod
     def representation_backward(
-        self, inputs: Any, losses_fn: "LossesFn", weigh: Weigh
+        self, inputs: Any, losses_fn: LossesFn, weigh: Weigh
     ) -> Backward:
         """Backward pass with weights from the rows at the shared representation."""
 
@@ -162,7 +130,7 @@ class TaskTrainer(keras.Model, abc.ABC):
         if self.built:
             # Weights may be loaded next, and slots that do not exist yet get none.
             self.optimizer.build(self.trainable_variables)
-            shared = self.shared_variables() if aggregator.kind != "loss" else None
+            shared = None if aggregator.kind == "loss" else self.shared_variables()
             if shared is not None:
                 self._shared_ids = frozenset(id(variable) for variable in shared)
                 if aggregator.kind == "rows":
@@ -179,6 +147,7 @@ class TaskTrainer(keras.Model, abc.ABC):
             "auto_scale_loss": auto_scale_loss,
         }
 
+    @records.named_errors()
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """`keras.Model.fit`, which also warns once when updates were skipped."""
         self.check_features()
@@ -193,15 +162,20 @@ class TaskTrainer(keras.Model, abc.ABC):
             callbacks = [EndEpoch(), *callbacks, SkippedUpdatesWarning()]
         return super().fit(**arguments, callbacks=callbacks)
 
+    @records.named_errors()
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """`keras.Model.evaluate`; a damaged record file is named."""
+        return super().evaluate(*args, **kwargs)
+
+    @records.named_errors()
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """`keras.Model.predict`; a damaged record file is named."""
+        return super().predict(*args, **kwargs)
+
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """All metrics, reset at the start of an epoch or an evaluation."""
-        return [
-            self._loss_metric,
-            *self._task_loss_metrics,
-            *(metric for group in self._task_metrics for metric in group),
-            self._skipped_metric,
-        ]
+        return self._task_logs.metrics
 
     def call(self, inputs: Any, training: bool = False) -> dict[str, tf.Tensor]:
         """Raw outputs by task name: logits, or values of a regression.
@@ -239,9 +213,8 @@ class TaskTrainer(keras.Model, abc.ABC):
         targets = read_targets(self.tasks, labels, weight)
         outputs = self.task_outputs(inputs, training=False)
         losses = self._plain_losses(outputs, targets)
-        always = tf.constant(True)
-        self._update_losses(losses, targets, always)
-        self._update_metrics(outputs, targets, always)
+        forward = Forward(outputs, losses)
+        self._task_logs.update(forward, targets, tf.constant(True), with_metrics=True)
         return self._logs(training=False)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -256,14 +229,11 @@ class TaskTrainer(keras.Model, abc.ABC):
         if self.aggregator.observes_update:
             after = self.task_outputs(inputs, training=False)
             after = replica_sum(tf.stack(self._task_losses(after, targets)))
-            self.aggregator.observe(after, _present(targets))
+            self.aggregator.observe(after, present_tasks(targets))
         for variable, value in zip(state, before, strict=True):
             variable.assign(tf.where(is_ok, variable.value, value))
-        self._skipped_metric.update_state(tf.cast(~is_ok, tf.float32) / num_replicas())
-        # A batch whose update is skipped must not spoil the means of the epoch.
-        self._update_losses(forward.losses, targets, is_ok)
-        if self.train_metrics:
-            self._update_metrics(forward.outputs, targets, is_ok)
+        self._task_logs.update(forward, targets, is_ok, self.train_metrics)
+        self._task_logs.count_skipped(~is_ok)
         return self._logs(training=True)
 
     def gramian(self, inputs: Any, labels: Any) -> tf.Tensor:
@@ -282,56 +252,6 @@ class TaskTrainer(keras.Model, abc.ABC):
         )
         return rows.gramian()
 
-    # -- saving ------------------------------------------------------------------
-
-    def get_compile_config(self) -> dict[str, Any] | None:
-        """Arguments of `compile`, for saving."""
-        if not self.compiled:
-            return None
-        serialize = keras.saving.serialize_keras_object
-        return {
-            "optimizer": serialize(self.optimizer),
-            "aggregator": serialize(self.aggregator),
-            **self._compile_arguments,
-        }
-
-    def compile_from_config(self, config: Mapping[str, Any]) -> None:
-        """Compiles as a saved model was compiled."""
-        config = dict(config)
-        revive = keras.saving.deserialize_keras_object
-        config["optimizer"] = revive(config["optimizer"])
-        config["aggregator"] = revive(config["aggregator"])
-        self.compile(**config)
-
-    def save_own_variables(self, store: Any) -> None:
-        """Saves, beside the weights, the state of the aggregator and all seeds."""
-        super().save_own_variables(store)
-        for name, variable in self._state().items():
-            store[name] = keras.ops.convert_to_numpy(variable)
-
-    def load_own_variables(self, store: Any) -> None:
-        """Inverse of `save_own_variables`."""
-        saved = {key: store[key] for key in store.keys()}  # noqa: SIM118
-        own = {k: v for k, v in saved.items() if not k.startswith(_STATE_PREFIXES)}
-        super().load_own_variables(own)
-        for name, variable in self._state().items():
-            if name in saved:
-                variable.assign(saved[name])
-
-    def _state(self) -> dict[str, keras.Variable]:
-        known = {id(v) for v in [*self.weights, *self.metrics_variables]}
-        if self.compiled:
-            known |= {id(v) for v in self.optimizer.variables}
-        seeds = [v for v in self.variables if id(v) not in known]
-        state = {f"seed-{i}": v for i, v in enumerate(seeds)}
-        if self.aggregator is not None:
-            # By class: weights may be loaded into a model with another aggregator,
-            # whose state then starts fresh.
-            prefix = f"aggregator-{type(self.aggregator).__name__}"
-            own = self.aggregator.variables
-            state |= {f"{prefix}-{i}": v for i, v in enumerate(own)}
-        return state
-
     # -- the step ----------------------------------------------------------------
 
     def _plain_losses(
@@ -341,7 +261,7 @@ class TaskTrainer(keras.Model, abc.ABC):
 
         The static weights of the tasks are not in it.
         """
-        counts = _known_counts(targets)
+        counts = known_counts(targets)
         losses = []
         for i, task in enumerate(self.tasks):
             known, output = targets.known[i], tf.cast(outputs[i], tf.float32)
@@ -373,7 +293,7 @@ class TaskTrainer(keras.Model, abc.ABC):
 
         def tensors(is_due: bool) -> tuple[list[tf.Tensor], list[Any]]:
             like[:], forward = self._computed(inputs, targets, is_due)
-            parts = [_parts(gradient) for gradient in like]
+            parts = [gradient_parts(gradient) for gradient in like]
             return [forward.outputs, forward.losses], parts
 
         # Both ways are compiled, and each step takes one.
@@ -381,7 +301,7 @@ class TaskTrainer(keras.Model, abc.ABC):
             aggregator.is_due(), lambda: tensors(is_due=True), lambda: tensors(False)
         )
         found = [
-            _like(gradient, part, variable)
+            gradient_like(gradient, part, variable)
             for gradient, part, variable in zip(
                 like, parts, self.trainable_variables, strict=True
             )
@@ -392,7 +312,7 @@ class TaskTrainer(keras.Model, abc.ABC):
         self, inputs: Any, targets: Targets, is_due: bool
     ) -> tuple[list[gradients.Gradient], Forward]:
         seen: list[Forward] = []
-        present = _present(targets)
+        present = present_tasks(targets)
         scale = self._loss_scale()
 
         def losses_fn(outputs: list[tf.Tensor]) -> list[tf.Tensor]:
@@ -412,7 +332,7 @@ class TaskTrainer(keras.Model, abc.ABC):
     def _backward(
         self,
         inputs: Any,
-        losses_fn: "LossesFn",
+        losses_fn: LossesFn,
         total_losses: Callable[[], tf.Tensor],
         present: tf.Tensor,
         is_due: bool,
@@ -455,7 +375,7 @@ class TaskTrainer(keras.Model, abc.ABC):
         shared = [by_id.get(id(v.value)) for v in self.trainable_variables]
         return Backward(plain, shared)
 
-    def _summed_backward(self, inputs: Any, losses_fn: "LossesFn") -> Backward:
+    def _summed_backward(self, inputs: Any, losses_fn: LossesFn) -> Backward:
         """One backward pass of the sum of the losses."""
         variables = [v.value for v in self.trainable_variables]
         with tf.GradientTape() as tape:
@@ -565,49 +485,15 @@ class TaskTrainer(keras.Model, abc.ABC):
 
     # -- logs --------------------------------------------------------------------
 
-    def _update_losses(
-        self, losses: list[tf.Tensor], targets: Targets, is_used: tf.Tensor
-    ) -> None:
-        rows = tf.cast(tf.shape(targets.labels[0])[0], tf.float32)
-        counts = [replica_sum(rows), *_known_counts(targets)]
-        values = [tf.add_n(self._weighted(losses)), *losses]
-        metrics = [self._loss_metric, *self._task_loss_metrics]
-        for metric, value, count in zip(metrics, values, counts, strict=True):
-            metric.update_state(
-                tf.where(is_used, value, 0.0) * num_replicas(),
-                tf.where(is_used, count, 0.0) / num_replicas(),
-            )
-
-    def _update_metrics(
-        self, outputs: list[tf.Tensor], targets: Targets, is_used: tf.Tensor
-    ) -> None:
-        for i, task in enumerate(self.tasks):
-            predictions = task.predictions(tf.cast(outputs[i], tf.float32))
-            is_known = targets.known[i] & is_used
-            for metric in self._task_metrics[i]:
-                metric.update_state(
-                    targets.labels[i][:, None],
-                    tf.where(is_known, predictions, 0.0)[:, None],
-                    sample_weight=tf.where(is_known, targets.weights[i], 0.0),
-                )
-
     def _logs(self, training: bool) -> dict[str, tf.Tensor]:
-        names = [self._loss_metric.name, *(m.name for m in self._task_loss_metrics)]
-        if self.train_metrics or not training:
-            names += [metric.name for group in self._task_metrics for metric in group]
-        if training:
-            names.append(self._skipped_metric.name)
-            if self.aggregator.kind != "loss":
-                names.append("fallbacks")
+        names = self._task_logs.names(training, self.train_metrics or not training)
+        if training and self.aggregator.kind != "loss":
+            names.append("fallbacks")
         results = self._results()
         return {name: results[name] for name in names}
 
     def _results(self) -> dict[str, tf.Tensor]:
-        results = {metric.name: metric.result() for metric in self.metrics}
-        for metric in (self._loss_metric, *self._task_loss_metrics):
-            # A mean over nothing is not 0, which would look like a perfect score.
-            is_empty = tf.equal(tf.convert_to_tensor(metric.count), 0)
-            results[metric.name] = tf.where(is_empty, np.nan, results[metric.name])
+        results = self._task_logs.results()
         if self.aggregator is not None:
             count = tf.convert_to_tensor(self.aggregator.fallback_count)
             results["fallbacks"] = count
@@ -618,10 +504,6 @@ class TaskTrainer(keras.Model, abc.ABC):
         # metric, and else the mean of what the replicas logged, which is wrong.
         results = self._results()
         return {name: results.get(name, value) for name, value in logs.items()}
-
-
-# Raw outputs by task -> losses by task.
-LossesFn = Callable[[list[tf.Tensor]], list[tf.Tensor]]
 
 
 def _check_accumulation(optimizer: Any, aggregator: Any) -> None:
@@ -635,37 +517,6 @@ def _check_accumulation(optimizer: Any, aggregator: Any) -> None:
                 f"batch. Received: gradient_accumulation_steps={steps} with the "
                 f"aggregator {type(aggregator).__name__}. Use a larger batch."
             )
-
-
-def _known_counts(targets: Targets) -> list[tf.Tensor]:
-    counts = tf.stack([tf.reduce_sum(tf.cast(k, tf.float32)) for k in targets.known])
-    return tf.unstack(replica_sum(counts), len(targets.known))
-
-
-def _present(targets: Targets) -> tf.Tensor:
-    return tf.stack(_known_counts(targets)) > 0
-
-
-def _parts(gradient: gradients.Gradient) -> list[tf.Tensor]:
-    """The tensors of a gradient, as a condition can return them."""
-    if gradient is None:
-        return []
-    if isinstance(gradient, tf.IndexedSlices):
-        return [gradient.values, gradient.indices]
-    return [gradient]
-
-
-def _like(
-    gradient: gradients.Gradient, parts: Sequence[tf.Tensor], variable: keras.Variable
-) -> gradients.Gradient:
-    """A gradient of the same form, made of `_parts`."""
-    if gradient is None:
-        return None
-    if isinstance(gradient, tf.IndexedSlices):
-        return gradients.UniqueSlices(
-            *parts, tf.constant(tuple(variable.shape), tf.int64)
-        )
-    return parts[0]
 
 
 def _then_zero(_: Any) -> tf.Tensor:

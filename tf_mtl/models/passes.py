@@ -1,0 +1,67 @@
+"""What a forward and a backward pass of a train step find."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+from tf_mtl import gradients
+
+# Gramian of the task gradients -> weights of the tasks.
+Weigh = Callable[[tf.Tensor], tf.Tensor]
+
+# Raw outputs by task -> losses by task.
+LossesFn = Callable[[list[tf.Tensor]], list[tf.Tensor]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Backward:
+    """What a backward pass found.
+
+    Attributes:
+        plain: list over variables, this replica's gradient, which the optimizer sums
+            over replicas: that of a variable that a single task reaches, of a loss with
+            weights, and of a penalty; else `None`.
+        shared: list over variables, the aggregated rows of a shared variable, else
+            `None`. Summed over replicas already.
+    """
+
+    plain: list[gradients.Gradient]
+    shared: list[gradients.Gradient]
+
+
+@dataclasses.dataclass(frozen=True)
+class Forward:
+    """What a forward pass found.
+
+    Attributes:
+        outputs: raw outputs by task.
+        losses: list of float32 scalars by task, this replica's share, without the
+            static weights.
+    """
+
+    outputs: list[tf.Tensor]
+    losses: list[tf.Tensor]
+
+
+def gradient_parts(gradient: gradients.Gradient) -> list[tf.Tensor]:
+    """The tensors of a gradient, as a condition can return them."""
+    if gradient is None:
+        return []
+    if isinstance(gradient, tf.IndexedSlices):
+        return [gradient.values, gradient.indices]
+    return [gradient]
+
+
+def gradient_like(
+    gradient: gradients.Gradient, parts: Sequence[tf.Tensor], variable: keras.Variable
+) -> gradients.Gradient:
+    """A gradient of the same form, made of `gradient_parts`."""
+    if gradient is None:
+        return None
+    if isinstance(gradient, tf.IndexedSlices):
+        return gradients.UniqueSlices(
+            *parts, tf.constant(tuple(variable.shape), tf.int64)
+        )
+    return parts[0]
