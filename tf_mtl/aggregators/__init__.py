@@ -1,18 +1,25 @@
 """Aggregators: from the gradients of several tasks to one update direction."""
 
+from tf_mtl.aggregators.aligned_mtl import AlignedMTL
 from tf_mtl.aggregators.base import Aggregator
+from tf_mtl.aggregators.dbmtl import DBMTL
 from tf_mtl.aggregators.dwa import DynamicWeightAverage
 from tf_mtl.aggregators.equal_weighting import EqualWeighting
+from tf_mtl.aggregators.excess_mtl import ExcessMTL
 from tf_mtl.aggregators.famo import FAMO
 from tf_mtl.aggregators.fixed import FixedWeighting
 from tf_mtl.aggregators.gls import GeometricLoss
 from tf_mtl.aggregators.gradcraft import GradCraft
+from tf_mtl.aggregators.graddrop import GradDrop
 from tf_mtl.aggregators.gradnorm import GradNorm
+from tf_mtl.aggregators.gradvac import GradVac
 from tf_mtl.aggregators.gramian_weighting import GramianWeighting
 from tf_mtl.aggregators.igb_v1 import IGBv1
 from tf_mtl.aggregators.imtl_l import IMTLL
 from tf_mtl.aggregators.loss_weighting import LossWeighting
+from tf_mtl.aggregators.metabalance import MetaBalance
 from tf_mtl.aggregators.pcgrad import PCGrad
+from tf_mtl.aggregators.pcgrad_plus import PCGradPlus
 from tf_mtl.aggregators.registry import get, names, register
 from tf_mtl.aggregators.rgw import RandomGradientWeighting
 from tf_mtl.aggregators.rlw import RandomLossWeighting
@@ -23,18 +30,25 @@ from tf_mtl.aggregators.uw import UncertaintyWeighting
 
 __all__ = [
     "Aggregator",
+    "AlignedMTL",
+    "DBMTL",
     "DynamicWeightAverage",
     "EqualWeighting",
+    "ExcessMTL",
     "FAMO",
     "FixedWeighting",
     "GeometricLoss",
     "GradCraft",
+    "GradDrop",
     "GradNorm",
+    "GradVac",
     "GramianWeighting",
     "IGBv1",
     "IMTLL",
     "LossWeighting",
+    "MetaBalance",
     "PCGrad",
+    "PCGradPlus",
     "RandomGradientWeighting",
     "RandomLossWeighting",
     "RowAggregator",

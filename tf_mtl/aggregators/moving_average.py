@@ -32,11 +32,16 @@ class MovingAverage:
         self._sum = owner.add_variable(f"{name}_sum", shape, task_axes=task_axes)
         self._share = owner.add_variable(f"{name}_share", shape, task_axes=task_axes)
 
+    @property
+    def value(self) -> tf.Tensor:
+        """The average so far, float64, 0 where nothing was taken in yet."""
+        return tf.math.divide_no_nan(self._sum.value, self._share.value)
+
     def update(self, value: tf.Tensor) -> tf.Tensor:
         """Takes one more value in and returns the average, float64."""
         for variable, new in ((self._sum, value), (self._share, 1.0)):
             variable.assign(self._decay * variable + (1.0 - self._decay) * new)
-        return tf.math.divide_no_nan(self._sum.value, self._share.value)
+        return self.value
 
 
 def check_decay(name: str, decay: float) -> float:
