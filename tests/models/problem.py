@@ -141,8 +141,13 @@ def make_aggregator(name):
     arguments = {
         "fixed": {"weights": [0.5 + 0.5 * i for i in range(len(TASKS))]},
         "pcgrad": {"order": "natural"},
+        "rgw": {"seed": 0},
+        "rlw": {"seed": 0},
     }
-    return aggregators.get(name, **arguments.get(name, {}))
+    aggregator = aggregators.get(name, **arguments.get(name, {}))
+    if name in ("rgw", "rlw"):
+        aggregator._normals = lambda num_tasks: tf.range(num_tasks, dtype=tf.float64)
+    return aggregator
 
 
 def make_sgd():
