@@ -40,9 +40,9 @@ class UncertaintyWeighting(LossWeighting):
 
     Reference:
         Kendall, Gal, Cipolla, Multi-Task Learning Using Uncertainty to Weigh Losses
-        for Scene Geometry and Semantics, CVPR 2018, arXiv:1705.07115, with
-        `s = log sigma^2`. Differs: `s` has an Adam of its own, without weight decay,
-        where the paper gives it to the optimizer of the network; and it is limited.
+        for Scene Geometry and Semantics, CVPR 2018, arXiv:1705.07115. Its `sigma^2` is
+        `exp(s)`. Differs: `s` has an Adam of its own, without weight decay, where the
+        paper gives it to the optimizer of the network; and it is limited.
     """
 
     def __init__(
