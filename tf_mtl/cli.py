@@ -19,6 +19,8 @@ COMMANDS = (
     "evaluate",
     "bench step",
     "bench hlo",
+    "bench pareto",
+    "methods",
     "demo",
 )
 

@@ -40,7 +40,7 @@ class Aggregator:
     """
 
     kind: ClassVar[Literal["loss", "gramian", "rows"]]
-    uses_losses: ClassVar[bool] = False
+    uses_losses: bool = False
     uses_preference: ClassVar[bool] = False
     observes_update: bool = False
 

@@ -1,12 +1,12 @@
 """Aggregators by name."""
 
-import difflib
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 import keras
 
 from tf_mtl.aggregators.base import Aggregator
+from tf_mtl.names import unknown_name_error
 
 _AggregatorType = TypeVar("_AggregatorType", bound=type[Aggregator])
 
@@ -52,6 +52,23 @@ def names(kind: Literal["loss", "gramian", "rows"] | None = None) -> list[str]:
     )
 
 
+def get_class(name: str) -> type[Aggregator]:
+    """The class that is registered under a name.
+
+    Args:
+        name: str.
+
+    Returns:
+        Subclass of `Aggregator`.
+
+    Raises:
+        ValueError: if the name is unknown.
+    """
+    if name not in _REGISTRY:
+        raise unknown_name_error("identifier", name, names())
+    return _REGISTRY[name]
+
+
 def get(
     identifier: str | Aggregator | dict[str, Any] | None, **kwargs: Any
 ) -> Aggregator:
@@ -78,7 +95,7 @@ def get(
     if identifier is None:
         identifier = "ew"
     if isinstance(identifier, str):
-        return _find(identifier)(**kwargs)
+        return get_class(identifier)(**kwargs)
     if kwargs:
         raise ValueError(
             "Arguments can only be given with a name. Received: "
@@ -92,13 +109,3 @@ def get(
             f"Received: identifier={identifier!r}."
         )
     return identifier
-
-
-def _find(name: str) -> type[Aggregator]:
-    if name in _REGISTRY:
-        return _REGISTRY[name]
-    close = difflib.get_close_matches(name, _REGISTRY, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(
-        f"`identifier` must be one of {names()}. Received: identifier={name!r}.{hint}"
-    )
