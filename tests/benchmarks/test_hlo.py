@@ -13,6 +13,7 @@ import pytest
 
 from tf_mtl import cli
 from tf_mtl.benchmarks import hlo, run_hlo
+from tf_mtl.benchmarks.methods import Method
 from tf_mtl.benchmarks.workload import Workload
 
 TINY = Workload(
@@ -26,10 +27,10 @@ TINY = Workload(
     tower_units=(3,),
 )
 CONFIGURATIONS = [
-    hlo.Configuration("ew", "parameters", TINY),
+    hlo.Configuration(Method("ew", "parameters"), TINY),
     # Draws an order of the tasks: random numbers must be the same elsewhere.
-    hlo.Configuration("pcgrad", "parameters", TINY),
-    hlo.Configuration("gradcraft", "representation", TINY),
+    hlo.Configuration(Method("pcgrad", "parameters"), TINY),
+    hlo.Configuration(Method("gradcraft", "representation"), TINY),
 ]
 
 
@@ -42,7 +43,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(folder):
-    return run_hlo.load(folder / "ew-parameters-t2-b8-v40")
+    return run_hlo.load(folder / "ew-t2-b8-v40")
 
 
 def test_folder_holds_the_script_and_complete_configurations(folder):
@@ -117,7 +118,7 @@ def test_other_order_of_results_is_noticed():
 
 
 def test_arrays_of_another_export_are_refused(folder, tmp_path):
-    source = folder / "ew-parameters-t2-b8-v40"
+    source = folder / "ew-t2-b8-v40"
     for name in ("module.stablehlo", "arguments.npz", "config.json"):
         (tmp_path / name).write_bytes((source / name).read_bytes())
     (tmp_path / "results.npz").write_bytes((source / "arguments.npz").read_bytes())
@@ -233,15 +234,15 @@ def test_jax_gives_the_results_of_tensorflow(folder, jax_python, tmp_path):
 
 
 def test_wrong_result_and_broken_module_end_with_code_1(folder, jax_python, tmp_path):
-    for name in ("ew-parameters-t2-b8-v40", "pcgrad-parameters-t2-b8-v40"):
+    for name in ("ew-t2-b8-v40", "pcgrad-parameters-t2-b8-v40"):
         (tmp_path / name).mkdir()
         for file in (folder / name).iterdir():
             (tmp_path / name / file.name).write_bytes(file.read_bytes())
     (tmp_path / "run_hlo.py").write_bytes((folder / "run_hlo.py").read_bytes())
-    with np.load(tmp_path / "ew-parameters-t2-b8-v40" / "results.npz") as file:
+    with np.load(tmp_path / "ew-t2-b8-v40" / "results.npz") as file:
         arrays = dict(file)
     arrays["0"] = arrays["0"] * 1.5
-    np.savez(tmp_path / "ew-parameters-t2-b8-v40" / "results.npz", **arrays)
+    np.savez(tmp_path / "ew-t2-b8-v40" / "results.npz", **arrays)
     (tmp_path / "pcgrad-parameters-t2-b8-v40" / "module.stablehlo").write_bytes(b"?")
     done = run_script(jax_python, tmp_path, "--rounds=1", "--calls=1")
     assert done.returncode == 1

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_mtl import aggregators
 from tf_mtl.benchmarks import step
+from tf_mtl.benchmarks.methods import Method, parse_methods
 from tf_mtl.benchmarks.timing import interleaved_medians
 from tf_mtl.benchmarks.workload import Workload
 
@@ -17,7 +19,7 @@ def rows():
     return step.run(
         num_tasks=[2],
         vocabularies=[400, 800],
-        methods=[("ew", "parameters"), ("gradcraft", "representation")],
+        methods=["ew", "gradcraft:representation"],
         batch_size=8,
         rounds=1,
         calls=1,
@@ -39,6 +41,37 @@ def test_ratio_is_against_equal_weights(rows):
         expected = row.milliseconds / reference[row.vocabulary].milliseconds
         # Both times are rounded to 0.01 ms.
         assert row.ratio == pytest.approx(expected, rel=0.02)
+
+
+def test_solvers_are_timed_alone(rows):
+    for row in rows:
+        is_gramian = row.method.startswith("gradcraft")
+        assert (row.solver_milliseconds is not None) == is_gramian
+        assert row.compile_ratio > 0
+
+
+def test_methods_are_read_with_surface_and_options():
+    methods = parse_methods(["ew", "gradcraft:representation:tau=0.5:ema=0.9", "ew"])
+    assert methods == [
+        Method("ew"),
+        Method("gradcraft", "representation", {"tau": 0.5, "ema": 0.9}),
+    ]
+    assert methods[1].label == "gradcraft, representation, tau=0.5, ema=0.9"
+    assert methods[1].make(3).tau == 0.5
+
+
+def test_all_stands_for_every_method_on_its_surfaces():
+    found = {(m.name, m.surface) for m in parse_methods(["ew", "all"])}
+    for name in aggregators.names():
+        assert (name, "parameters") in found
+        is_gramian = name in aggregators.names("gramian")
+        assert ((name, "representation") in found) == is_gramian
+
+
+@pytest.mark.parametrize("item", ["gradcrft", "ew:nowhere", "gradcraft::tau=7"])
+def test_a_wrong_method_is_refused(item):
+    with pytest.raises(ValueError, match="gradcraft|surface|tau"):
+        parse_methods([item])
 
 
 def test_summary_compares_vocabularies(rows):

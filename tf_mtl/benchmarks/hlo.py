@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl import optimizers
+from tf_mtl.benchmarks.methods import Method
 from tf_mtl.benchmarks.step import device_name
 from tf_mtl.benchmarks.workload import Workload
 
@@ -31,13 +32,11 @@ class Configuration:
     """What is exported.
 
     Attributes:
-        method: name of the aggregator.
-        surface: where task gradients are taken, see `compile` of the models.
+        method: aggregator, surface and options.
         workload: sizes of the model and of the batch.
     """
 
-    method: str
-    surface: str
+    method: Method
     workload: Workload
 
     @property
@@ -45,7 +44,7 @@ class Configuration:
         """Name of its folder."""
         work = self.workload
         sizes = f"t{work.num_tasks}-b{work.batch_size}-v{work.vocabulary}"
-        return f"{self.method}-{self.surface}-{sizes}"
+        return f"{re.sub('[^a-z0-9_.=]+', '-', self.method.label)}-{sizes}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,8 +124,8 @@ def export_step(configuration: Configuration) -> ExportedStep:
     model(batch[0])
     model.compile(
         optimizers.LazyAdam(1e-3),
-        aggregator=configuration.method,
-        surface=configuration.surface,
+        aggregator=configuration.method.make(configuration.workload.num_tasks),
+        surface=configuration.method.surface,
     )
     step = tf.function(model.train_step, jit_compile=True, autograph=False)
     # Fresh state is mostly zeros, which would hide arguments taken for each other.
@@ -178,8 +177,8 @@ def _write(
         np.savez_compressed(folder / f"{name}.npz", **arrays)
     workload = configuration.workload
     config = {
-        "method": configuration.method,
-        "surface": configuration.surface,
+        "method": configuration.method.name,
+        "surface": configuration.method.surface,
         "num_tasks": workload.num_tasks,
         "batch_size": workload.batch_size,
         "vocabulary": workload.vocabulary,

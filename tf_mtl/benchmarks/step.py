@@ -13,20 +13,24 @@ import keras
 import tensorflow as tf
 
 from tf_mtl import optimizers
+from tf_mtl.benchmarks.methods import Method, parse_methods
 from tf_mtl.benchmarks.timing import interleaved_medians
 from tf_mtl.benchmarks.workload import Batch, Workload
 from tf_mtl.files import write_json
 
 PLAIN_KERAS = "plain Keras, Adam"
 
-# (aggregator, surface) of the rows; the first one is what the others are held against.
+# The first one is what the others are held against.
 METHODS = (
-    ("ew", "parameters"),
-    ("gradcraft", "parameters"),
-    ("gradcraft", "representation"),
-    ("pcgrad", "parameters"),
-    ("pcgrad", "representation"),
+    "ew",
+    "gradcraft",
+    "gradcraft:representation",
+    "pcgrad",
+    "pcgrad:representation",
 )
+
+# Runs of a solver in one timed call: a single one is shorter than the call.
+_SOLVES = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +40,13 @@ class Row:
     Attributes:
         num_tasks: int.
         vocabulary: int, rows of all tables.
-        method: name of the aggregator and surface, or of the plain Keras model.
+        method: aggregator, surface and options, or the plain Keras model.
         milliseconds: median time of a step.
         ratio: that time over the time of equal weights, same tasks and vocabulary.
         compile_seconds: time of the first step.
+        compile_ratio: that time over the time of equal weights.
+        solver_milliseconds: time from the Gramian to the weights alone; `None` for
+            methods of another kind.
     """
 
     num_tasks: int
@@ -48,12 +55,14 @@ class Row:
     milliseconds: float
     ratio: float
     compile_seconds: float
+    compile_ratio: float
+    solver_milliseconds: float | None
 
 
 def run(
     num_tasks: Sequence[int] = (2, 6, 14),
     vocabularies: Sequence[int] = (10**4, 10**6, 10**7),
-    methods: Sequence[tuple[str, str]] = METHODS,
+    methods: Sequence[str] = METHODS,
     batch_size: int = 2048,
     plain_keras: bool = True,
     rounds: int = 15,
@@ -66,7 +75,7 @@ def run(
     Args:
         num_tasks: numbers of tasks.
         vocabularies: rows of all embedding tables together.
-        methods: pairs of aggregator and surface; the first is the reference.
+        methods: see `parse_methods`; the first is the reference.
         batch_size: int.
         plain_keras: bool. Whether to measure the plain Keras model as well.
         rounds: int, see `interleaved_medians`.
@@ -82,7 +91,13 @@ def run(
     for count in num_tasks:
         workloads = [Workload(count, size, batch_size) for size in vocabularies]
         group = _measure(
-            workloads, methods, plain_keras, rounds, calls, jit_compile, out
+            workloads,
+            parse_methods(methods),
+            plain_keras,
+            rounds,
+            calls,
+            jit_compile,
+            out,
         )
         print("\n".join(_line(row) for row in group), file=out, flush=True)
         rows += group
@@ -129,7 +144,7 @@ def write(rows: Sequence[Row], path: str) -> None:
 
 def _measure(
     workloads: Sequence[Workload],
-    methods: Sequence[tuple[str, str]],
+    methods: Sequence[Method],
     plain_keras: bool,
     rounds: int,
     calls: int,
@@ -148,33 +163,62 @@ def _measure(
     for workload in workloads:
         # One model for all methods: each train function keeps what it was traced with.
         model, optimizer = workload.model(), optimizers.LazyAdam(1e-3)
-        for aggregator, surface in methods:
+        for method in methods:
             model.compile(
                 optimizer,
-                aggregator=aggregator,
-                surface=surface,
+                aggregator=method.make(workload.num_tasks),
+                surface=method.surface,
                 jit_compile=jit_compile,
             )
-            add(workload, model, _method_name(aggregator, surface))
+            add(workload, model, method.label)
         if plain_keras:
             add(workload, workload.plain_keras_model(), PLAIN_KERAS)
+    count = workloads[0].num_tasks
     medians = interleaved_medians(steps, rounds, calls)
-    reference = _method_name(*methods[0])
+    solvers = _solver_times([m for m in methods if m.kind == "gramian"], count, rounds)
+    reference = methods[0].label
     return [
         Row(
-            workloads[0].num_tasks,
+            count,
             vocabulary,
             name,
             round(milliseconds, 2),
             round(milliseconds / medians[vocabulary, reference], 3),
             round(first[vocabulary, name], 1),
+            round(first[vocabulary, name] / first[vocabulary, reference], 2),
+            solvers.get(name),
         )
         for (vocabulary, name), milliseconds in medians.items()
     ]
 
 
-def _method_name(aggregator: str, surface: str) -> str:
-    return aggregator if aggregator == "ew" else f"{aggregator}, {surface}"
+def _solver_times(
+    methods: Sequence[Method], num_tasks: int, rounds: int
+) -> dict[str, float]:
+    """Milliseconds from the Gramian to the weights, compiled by XLA, by label."""
+    rows = tf.random.stateless_normal([num_tasks, 4 * num_tasks], (0, 1))
+    gramian = tf.matmul(rows, rows, transpose_b=True)
+
+    def solver(method: Method) -> Callable[[], None]:
+        aggregator: Any = method.make(num_tasks)
+        aggregator.build(num_tasks)
+
+        @tf.function(jit_compile=True)
+        def solve() -> tf.Tensor:
+            def body(i: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+                # Another Gramian each time, so that no work moves out of the loop.
+                scale = 1.0 + tf.cast(i, tf.float32) / _SOLVES
+                weights = aggregator.weights(scale * gramian, tf.ones([num_tasks]))
+                return i + 1, total + weights
+
+            return tf.while_loop(
+                lambda i, _: i < _SOLVES, body, (0, tf.zeros([num_tasks]))
+            )[1]
+
+        return lambda: solve().numpy()
+
+    medians = interleaved_medians({m.label: solver(m) for m in methods}, rounds, 1)
+    return {label: round(time / _SOLVES, 3) for label, time in medians.items()}
 
 
 def _train_function(
@@ -192,8 +236,11 @@ def _train_function(
 
 
 def _line(row: Row) -> str:
-    return (
+    line = (
         f"T={row.num_tasks:<3} V={row.vocabulary:<9.0e} {row.method:28} "
         f"{row.milliseconds:9.1f} ms  x{row.ratio:<6.2f} "
-        f"compiled in {row.compile_seconds:.0f} s"
+        f"compiled in {row.compile_seconds:5.1f} s  x{row.compile_ratio:<5.1f}"
     )
+    if row.solver_milliseconds is None:
+        return line.rstrip()
+    return f"{line} solver {row.solver_milliseconds:.2f} ms"

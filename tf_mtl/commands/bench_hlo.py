@@ -23,7 +23,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "methods",
         "ew,gradcraft,gradcraft:representation,pcgrad,pcgrad:representation",
-        "Aggregators, `name` or `name:surface`; ew is the reference.",
+        "As in `bench step`; ew is the reference.",
         flag_values=values,
     )
     flags.DEFINE_list("batch_sizes", "4096", "Rows per step.", flag_values=values)
@@ -41,23 +41,17 @@ def run(values: flags.FlagValues) -> None:
         raise ValueError("`out` must be given. Pass --out=FOLDER, a new folder.")
     import tensorflow as tf
 
-    from tf_mtl import aggregators
     from tf_mtl.benchmarks import hlo
+    from tf_mtl.benchmarks.methods import parse_methods
     from tf_mtl.benchmarks.workload import Workload
 
-    methods = []
-    for item in values.methods:
-        name, _, surface = item.partition(":")
-        aggregators.get(name)  # A wrong name fails before anything is exported.
-        methods.append((name, surface or "parameters"))
+    methods = parse_methods(values.methods)
     configurations = [
-        hlo.Configuration(
-            name, surface, Workload(int(count), int(float(size)), int(batch))
-        )
+        hlo.Configuration(method, Workload(int(count), int(float(size)), int(batch)))
         for count in values.num_tasks
         for batch in values.batch_sizes
         for size in values.vocabularies
-        for name, surface in methods
+        for method in methods
     ]
     # A function for each configuration looks like retracing to TensorFlow, which warns.
     tf.get_logger().setLevel("ERROR")

@@ -3,12 +3,15 @@
 Examples:
   tf-mtl bench step
   tf-mtl bench step --num_tasks=6 --vocabularies=10000,1000000 --output=step.json
+  tf-mtl bench step --num_tasks=6 --vocabularies=10000 --methods=ew,all
+  tf-mtl bench step --methods=ew,gradcraft:parameters:update_every=10
 
 For each number of tasks and each vocabulary (rows of all embedding tables together),
 one MMoE (20 features with ids x 16, 4 experts 128-64, towers of 64) runs the train
 function of `fit` with equal weights, GradCraft and PCGrad on both surfaces; beside it
 runs the same network of plain Keras layers with Keras' Adam. They take turns, and the
-median of the turns is printed, with its ratio to equal weights.
+median of the turns is printed, with its ratio to equal weights; beside it the time to
+compile, and the time that the method takes from the Gramian to the weights.
 """
 
 from absl import flags
@@ -26,7 +29,8 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "methods",
         "ew,gradcraft,gradcraft:representation,pcgrad,pcgrad:representation",
-        "Aggregators, `name` or `name:surface`; the first is the reference.",
+        "`name`, `name:surface` or `name:surface:option=value`; `all` stands for every "
+        "method on its surfaces. The first is the reference.",
         flag_values=values,
     )
     flags.DEFINE_integer("batch_size", 2048, "Rows per step.", flag_values=values)
@@ -41,18 +45,13 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def run(values: flags.FlagValues) -> None:
     """Runs the benchmark."""
-    from tf_mtl import aggregators
-    from tf_mtl.benchmarks import step
+    from tf_mtl.benchmarks import methods, step
 
-    methods = []
-    for item in values.methods:
-        name, _, surface = item.partition(":")
-        aggregators.get(name)  # A wrong name fails before anything is measured.
-        methods.append((name, surface or "parameters"))
+    methods.parse_methods(values.methods)  # A wrong name fails at once.
     rows = step.run(
         [int(count) for count in values.num_tasks],
         [int(float(size)) for size in values.vocabularies],
-        methods,
+        values.methods,
         values.batch_size,
         values.plain_keras,
         values.rounds,

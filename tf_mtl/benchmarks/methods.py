@@ -1,0 +1,90 @@
+"""What is measured: a method, a surface and options."""
+
+import ast
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tf_mtl import aggregators
+from tf_mtl.models.training import SURFACES
+from tf_mtl.names import unknown_name_error
+
+# What methods cannot do without, as functions of the number of tasks.
+_REQUIRED: dict[str, Callable[[int], dict[str, Any]]] = {
+    "fixed": lambda num_tasks: {"weights": [1.0] * num_tasks}
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """An aggregator as a benchmark uses it.
+
+    Attributes:
+        name: registered name.
+        surface: `"parameters"` or `"representation"`, see `compile` of the models.
+        options: constructor arguments.
+    """
+
+    name: str
+    surface: str = "parameters"
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """Kind of the aggregator."""
+        return aggregators.get_class(self.name).kind
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        is_loss = self.kind == "loss"
+        parts = [self.name] if is_loss else [self.name, self.surface]
+        return ", ".join([*parts, *(f"{k}={v}" for k, v in self.options.items())])
+
+    def make(self, num_tasks: int) -> aggregators.Aggregator:
+        """A fresh aggregator."""
+        required = _REQUIRED.get(self.name, lambda _: {})(num_tasks)
+        return aggregators.get(self.name, **(required | dict(self.options)))
+
+
+def parse_methods(items: Sequence[str]) -> list[Method]:
+    """Reads methods as they are written on the command line.
+
+    Args:
+        items: each `name`, `name:surface` or `name:surface:option=value`, or `all`:
+            every registered method, on all surfaces that it works on.
+
+    Returns:
+        list of `Method`.
+
+    Raises:
+        ValueError: if a name, a surface or an option is unknown.
+    """
+    methods: list[Method] = []
+    for item in items:
+        if item == "all":
+            found = _every_method()
+        else:
+            name, *rest = item.split(":")
+            surface, *options = rest or ["parameters"]
+            found = [Method(name, surface, dict(map(_option, options)))]
+        methods += [method for method in found if method not in methods]
+    for method in methods:  # A wrong one fails before anything is measured.
+        if method.surface not in SURFACES:
+            raise unknown_name_error("surface", method.surface, SURFACES)
+        method.make(num_tasks=2)
+    return methods
+
+
+def _every_method() -> list[Method]:
+    exact = [Method(name) for name in aggregators.names()]
+    cheap = [Method(name, "representation") for name in aggregators.names("gramian")]
+    return [*exact, *cheap]
+
+
+def _option(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    try:
+        return name, ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return name, value
