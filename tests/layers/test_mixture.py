@@ -1,6 +1,7 @@
-"""`mix` against an einsum."""
+"""`mix` and its gradients against an einsum."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tf_mtl.layers import mix
@@ -16,6 +17,23 @@ def test_shared_experts():
     np.testing.assert_allclose(
         mix(tf.constant(WEIGHTS), tf.constant(OUTPUTS)), expected, rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("copies", [None, GATES])
+def test_gradients_are_those_of_an_einsum(copies):
+    upstream = RNG.normal(size=(GATES, BATCH, UNITS)).astype("float32")
+    gates, experts = tf.constant(WEIGHTS), tf.constant(OUTPUTS)
+    if copies:
+        experts = tf.repeat(experts[None], copies, axis=0)
+    with tf.GradientTape() as tape:
+        tape.watch([gates, experts])
+        mixed = mix(gates, experts)
+    to_gates, to_experts = tape.gradient(mixed, [gates, experts], upstream)
+    expected = np.einsum("tbh,ebh->tbe", upstream, OUTPUTS)
+    np.testing.assert_allclose(to_gates, expected, rtol=1e-5, atol=1e-6)
+    equation = "tbe,tbh->tebh" if copies else "tbe,tbh->ebh"
+    expected = np.einsum(equation, WEIGHTS, upstream)
+    np.testing.assert_allclose(to_experts, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_copy_of_the_experts_for_each_gate_keeps_the_gradients_apart():
