@@ -14,12 +14,6 @@ def unknown_name_error(argument: str, name: str, known: Iterable[str]) -> ValueE
 
     Returns:
         `ValueError` to raise; it proposes the nearest name, if one is near.
-
-    Example:
-        >>> raise unknown_name_error("model", "mmeo", ["mmoe", "ple"])
-        Traceback (most recent call last):
-        ValueError: `model` must be one of ['mmoe', 'ple']. Received: model='mmeo'. \
-Did you mean 'mmoe'?
     """
     known = list(known)
     near = difflib.get_close_matches(str(name), known, n=1)
