@@ -4,12 +4,14 @@ from tf_mtl.layers.dropout import Dropout
 from tf_mtl.layers.embeddings import FeatureEmbedding, pool
 from tf_mtl.layers.initializers import PerSlice
 from tf_mtl.layers.mixture import mix
+from tf_mtl.layers.personal_gate import PersonalGate
 from tf_mtl.layers.stacked import StackedDense, StackedMLP
 
 __all__ = [
     "Dropout",
     "FeatureEmbedding",
     "PerSlice",
+    "PersonalGate",
     "StackedDense",
     "StackedMLP",
     "mix",
