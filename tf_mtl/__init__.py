@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         metrics,
         models,
         optimizers,
+        routing,
     )
     from tf_mtl.models import MultiTask
     from tf_mtl.tasks import Task
@@ -35,6 +36,7 @@ __all__ = [
     "metrics",
     "models",
     "optimizers",
+    "routing",
 ]
 
 _HOMES = {"MultiTask": "tf_mtl.models", "Task": "tf_mtl.tasks"}
