@@ -6,9 +6,10 @@ Arguments: output file, then the number of replicas. Writes the weights and logs
 
 import sys
 
-import keras
 import numpy as np
 import tensorflow as tf
+
+from tf_mtl import optimizers
 
 from . import problem
 
@@ -20,7 +21,9 @@ CASES = {
     "representation_of_a_network": ("multi_task", "gradcraft", "representation", False),
     "absent": ("shared_bottom", "gradcraft", "parameters", True),
     "absent_representation": ("mmoe", "gradcraft", "representation", True),
+    "ada_task": ("mmoe", "ew", "parameters", True),
 }
+OPTIMIZERS = {"ada_task": lambda: optimizers.AdaTask(0.01)}
 STEPS = 4
 
 
@@ -34,11 +37,11 @@ def dataset(absent):
     return data.batch(problem.ROWS, drop_remainder=True)
 
 
-def run(architecture, aggregator, surface, absent, strategy):
+def run(architecture, aggregator, surface, absent, strategy, optimizer):
     with strategy.scope():
         model = problem.make_model(architecture)
         model.compile(
-            keras.optimizers.SGD(0.1, momentum=0.9),
+            optimizer(),
             problem.make_aggregator(aggregator),
             surface,
             jit_compile=False,
@@ -59,7 +62,8 @@ def main(path, num_replicas):
         strategy = tf.distribute.MirroredStrategy(devices)
     found = {}
     for name, case in CASES.items():
-        weights, logs = run(*case, strategy)
+        optimizer = OPTIMIZERS.get(name, problem.make_sgd)
+        weights, logs = run(*case, strategy, optimizer)
         found |= {f"{name}/weights/{i:02d}": w for i, w in enumerate(weights)}
         found |= {f"{name}/logs/{key}": value for key, value in logs.items()}
     np.savez(path, **found)

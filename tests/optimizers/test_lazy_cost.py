@@ -25,6 +25,9 @@ OPTIONS = {
     "plain": {},
     "all": {"global_clipnorm": 1.0, "weight_decay": 0.1, "loss_scale_factor": 8.0},
 }
+# Kinds of HLO instruction that read or write some rows of a table. A fusion is judged
+# by the instructions in it, which are listed as well.
+IN_PLACE = {"parameter", "scatter", "fusion", "get-tuple-element", "bitcast"}
 every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
 every_option = pytest.mark.parametrize("options", OPTIONS)
 
@@ -51,8 +54,8 @@ def batch(dtype="float32"):
     return tf.ones((BATCH, DIM), dtype), tf.range(BATCH)
 
 
-def table_sized_ops(graph):
-    """Names of the operations of a graph with an output of `ROWS` rows."""
+def table_sized_ops(graph, size=ROWS):
+    """Names of the operations of a graph with an output of `size` rows."""
     definition = graph.as_graph_def(add_shapes=True)
     nodes = [
         *definition.node,
@@ -62,14 +65,14 @@ def table_sized_ops(graph):
         node.name
         for node in nodes
         for shape in node.attr["_output_shapes"].list.shape
-        if ROWS in [dim.size for dim in shape.dim]
+        if size in [dim.size for dim in shape.dim]
     ]
 
 
-def table_sized_hlo(step, *args):
-    """Kinds of the HLO instructions, fused ones too, with a result of `ROWS` rows."""
+def table_sized_hlo(step, *args, size=ROWS):
+    """Kinds of the HLO instructions, fused ones too, with a result of `size` rows."""
     hlo = step.experimental_get_compiler_ir(*args)(stage="optimized_hlo")
-    return set(re.findall(rf"= \w+\[{ROWS}[^=]*?\}} ([\w-]+)\(", hlo))
+    return set(re.findall(rf"= \w+\[{size}[^=]*?\}} ([\w-]+)\(", hlo))
 
 
 @every_optimizer
@@ -86,9 +89,8 @@ def test_graph_holds_no_op_of_the_size_of_the_table(name, options, dtype):
 def test_xla_updates_the_table_in_place(name, options):
     step = make_step(make(name, options), True)
     kinds = table_sized_hlo(step, *batch())
-    # A fusion is judged by the instructions in it, which are listed as well.
     assert "scatter" in kinds
-    assert kinds <= {"parameter", "scatter", "fusion", "get-tuple-element", "bitcast"}
+    assert kinds <= IN_PLACE
 
 
 def test_the_checks_find_the_cost_of_a_keras_optimizer():

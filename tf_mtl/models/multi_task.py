@@ -181,14 +181,20 @@ class MultiTask(TaskTrainer):
 
     def shared_variables(self) -> list[keras.Variable] | None:
         """Variables that several tasks reach; None if the inputs are not known yet."""
+        inputs = self.example_inputs()
+        if inputs is None:
+            return None
+        groups = self.variable_groups(inputs)
+        return [v for v in self.trainable_variables if len(groups[v.path][0]) > 1]
+
+    def example_inputs(self) -> Any:
+        """Inputs of one row of zeros; None if the inputs are not known yet."""
         if not self.network.built or not getattr(self.network, "inputs", None):
             return None
-        inputs = tf.nest.map_structure(
+        return tf.nest.map_structure(
             lambda x: tf.zeros([1, *(n or 1 for n in x.shape[1:])], x.dtype),
             self.network.input,
         )
-        groups = self.variable_groups(inputs)
-        return [v for v in self.trainable_variables if len(groups[v.path][0]) > 1]
 
     def check_representation(self) -> None:
         """Raises a ValueError if no layer was named as the representation."""

@@ -10,18 +10,20 @@ import tensorflow as tf
 
 from tf_mtl import aggregators, gradients
 from tf_mtl.datasets import records
-from tf_mtl.gradients.replicas import num_replicas, replica_sum
+from tf_mtl.gradients.replicas import first_replica, num_replicas, replica_sum
 from tf_mtl.models.fit_callbacks import EndEpoch, SkippedUpdatesWarning
 from tf_mtl.models.logs import TaskLogs, known_counts, present_tasks
 from tf_mtl.models.passes import (
     Backward,
     Forward,
     LossesFn,
+    Route,
     Weigh,
     gradient_like,
     gradient_parts,
 )
 from tf_mtl.models.saving import ResumableModel
+from tf_mtl.optimizers import TaskwiseOptimizer
 from tf_mtl.tasks import Targets, Task, check_tasks, read_targets
 
 SURFACES = ("parameters", "representation")
@@ -66,9 +68,39 @@ class TaskTrainer(ResumableModel, abc.ABC):
     def check_representation(self) -> None:  # noqa: B027 (most have nothing to check)
         """Raises a ValueError if the model has no known shared representation."""
 
+    def route_fn(self, present: tf.Tensor, scale: tf.Tensor) -> Route | None:
+        """What routes gradients between towers in a step; None if nothing does.
+
+        Args:
+            present: bool tensor of shape `(num_tasks,)`.
+            scale: float32 scalar, scale of the losses.
+        """
+        del present, scale
+        return None
+
+    def extra_logs(self) -> dict[str, tf.Tensor]:
+        """Further scalars that `fit` shows, by name."""
+        return {}
+
     def shared_variables(self) -> list[keras.Variable] | None:
         """Variables that several tasks reach, in order; None where not known yet."""
         return None
+
+    def example_inputs(self) -> Any:
+        """Inputs of one row of zeros; None where not known yet."""
+        return None
+
+    def looked_up_tables(self) -> list[keras.Variable]:
+        """Variables that the model reads by rows, as their gradient says, in order."""
+        variables = [first_replica(v.value) for v in self.trainable_variables]
+        with tf.GradientTape() as tape:
+            outputs = self.task_outputs(self.example_inputs(), training=False)
+        found = tape.gradient(outputs, variables)
+        return [
+            variable
+            for variable, gradient in zip(self.trainable_variables, found, strict=True)
+            if isinstance(gradient, tf.IndexedSlices)
+        ]
 
     def check_features(self) -> None:  # noqa: B027 (a network has no tables to check)
         """Raises a ValueError if the features do not fit the model any more."""
@@ -117,6 +149,9 @@ class TaskTrainer(ResumableModel, abc.ABC):
         optimizer = keras.optimizers.get(optimizer)
         if aggregator.kind != "loss":
             _check_accumulation(optimizer, aggregator)
+        taskwise = _taskwise(optimizer)
+        if taskwise is not None:
+            _check_taskwise(taskwise, aggregator, surface)
         aggregator.build(len(self.tasks))
         # Known now, later or never; see `shared_variables`.
         self._shared_ids: frozenset[int] | None = None
@@ -127,14 +162,24 @@ class TaskTrainer(ResumableModel, abc.ABC):
             steps_per_execution=steps_per_execution,
             auto_scale_loss=auto_scale_loss,
         )
+        needs_shared = aggregator.kind != "loss" or taskwise is not None
+        shared = self.shared_variables() if self.built and needs_shared else None
+        if taskwise is not None:
+            if shared is None:
+                raise ValueError(
+                    f"`optimizer` {type(taskwise).__name__} must know the shared "
+                    "variables when the model is compiled. Received: a model that is "
+                    "not built, or whose network is not functional. Build it first, "
+                    "or use another optimizer."
+                )
+            taskwise.build_tasks(len(self.tasks), shared, self.looked_up_tables())
         if self.built:
             # Weights may be loaded next, and slots that do not exist yet get none.
             self.optimizer.build(self.trainable_variables)
-            shared = None if aggregator.kind == "loss" else self.shared_variables()
-            if shared is not None:
-                self._shared_ids = frozenset(id(variable) for variable in shared)
-                if aggregator.kind == "rows":
-                    aggregator.build_rows([variable.shape for variable in shared])
+        if shared is not None:
+            self._shared_ids = frozenset(id(variable) for variable in shared)
+            if aggregator.kind == "rows":
+                aggregator.build_rows([variable.shape for variable in shared])
         self.aggregator = aggregator
         self.surface = surface
         self.train_metrics = train_metrics
@@ -343,23 +388,30 @@ class TaskTrainer(ResumableModel, abc.ABC):
             gramian = gramian / (scale * scale)
             return aggregator.weights(gramian, total_losses(), present)
 
-        if aggregator.kind == "loss" or not self._has_shared_variables():
-            return self._summed_backward(inputs, losses_fn)
+        row_method = self._row_method()
+        route = self.route_fn(present, scale)
+        # Most models route nothing, and need not know that others do.
+        routing = {} if route is None else {"route": route}
+        is_summed = aggregator.kind == "loss" and row_method is None
+        if is_summed or not self._has_shared_variables():
+            if route is None:
+                return self._summed_backward(inputs, losses_fn)
+            return self.representation_backward(inputs, losses_fn, None, **routing)
         if not is_due:
             return self.representation_backward(
-                inputs, losses_fn, lambda _: aggregator.reuse(present)
+                inputs, losses_fn, lambda _: aggregator.reuse(present), **routing
             )
         if self.surface == "representation":
-            return self.representation_backward(inputs, losses_fn, weigh)
-        plain, rows = self.task_gradients(inputs, losses_fn)
-        if aggregator.kind == "gramian":
+            return self.representation_backward(inputs, losses_fn, weigh, **routing)
+        plain, rows = self.task_gradients(inputs, losses_fn, **routing)
+        if row_method is None:
             directions = rows.weighted_sum(weigh(rows.gramian()))
         else:
             usable = self._on_all_replicas(gradients.all_finite(plain))
             directions = rows.combine(
                 lambda blocks: [
                     direction * scale
-                    for direction in aggregator.combine(
+                    for direction in row_method.combine(
                         [block / scale for block in blocks],
                         total_losses(),
                         present,
@@ -374,6 +426,13 @@ class TaskTrainer(ResumableModel, abc.ABC):
         }
         shared = [by_id.get(id(v.value)) for v in self.trainable_variables]
         return Backward(plain, shared)
+
+    def _row_method(self) -> aggregators.RowAggregator | None:
+        """What turns task gradients into directions entry by entry, if anything."""
+        if self.aggregator.kind == "rows":
+            return self.aggregator
+        taskwise = _taskwise(self.optimizer)
+        return None if taskwise is None else taskwise.row_aggregator
 
     def _summed_backward(self, inputs: Any, losses_fn: LossesFn) -> Backward:
         """One backward pass of the sum of the losses."""
@@ -487,23 +546,48 @@ class TaskTrainer(ResumableModel, abc.ABC):
 
     def _logs(self, training: bool) -> dict[str, tf.Tensor]:
         names = self._task_logs.names(training, self.train_metrics or not training)
-        if training and self.aggregator.kind != "loss":
-            names.append("fallbacks")
         results = self._results()
+        if training:
+            names += [name for name in results if name in self._step_logs()]
         return {name: results[name] for name in names}
 
     def _results(self) -> dict[str, tf.Tensor]:
-        results = self._task_logs.results()
-        if self.aggregator is not None:
-            count = tf.convert_to_tensor(self.aggregator.fallback_count)
-            results["fallbacks"] = count
-        return results
+        return self._task_logs.results() | self._step_logs()
+
+    def _step_logs(self) -> dict[str, tf.Tensor]:
+        """What is not a metric: counts that are kept as state."""
+        logs = dict(self.extra_logs())
+        if self.aggregator is not None and self.aggregator.kind != "loss":
+            logs["fallbacks"] = tf.convert_to_tensor(self.aggregator.fallback_count)
+        return logs
 
     def _get_metrics_result_or_logs(self, logs: Any) -> Any:
         # Keras takes results summed over replicas only where the logs hold every
         # metric, and else the mean of what the replicas logged, which is wrong.
         results = self._results()
         return {name: results.get(name, value) for name, value in logs.items()}
+
+
+def _taskwise(optimizer: Any) -> TaskwiseOptimizer | None:
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return inner if isinstance(inner, TaskwiseOptimizer) else None
+
+
+def _check_taskwise(
+    optimizer: TaskwiseOptimizer, aggregator: Any, surface: str
+) -> None:
+    name = type(optimizer).__name__
+    if aggregator.kind != "loss":
+        raise ValueError(
+            f"`aggregator` must be of kind 'loss' with {name}, which takes each task's "
+            f"gradient itself. Received: {type(aggregator).__name__} of kind "
+            f"{aggregator.kind!r}. Pass aggregator='ew', or another optimizer."
+        )
+    if surface != "parameters":
+        raise ValueError(
+            f"`surface` must be 'parameters' with {name}, which remembers the gradient "
+            f"of each parameter. Received: surface={surface!r}."
+        )
 
 
 def _check_accumulation(optimizer: Any, aggregator: Any) -> None:
