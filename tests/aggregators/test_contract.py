@@ -21,9 +21,9 @@ VARIANTS += [("dbmtl", {"beta": 0.0})]
 REPRODUCIBLE = {
     name: {"order": "natural"} for name in ("gradvac", "pcgrad", "pcgrad_plus")
 }
-REPRODUCIBLE |= {name: {"seed": 0} for name in ("graddrop", "rgw", "rlw")}
+REPRODUCIBLE |= {name: {"seed": 0} for name in ("graddrop", "igb_v2", "rgw", "rlw")}
 # The method that draws, for methods without such an option.
-DRAWS = {"rgw": "_normals", "rlw": "_normals"}
+DRAWS = {"igb_v2": "_normals", "rgw": "_normals", "rlw": "_normals"}
 
 # T = 1, with a loss of 0.7, gives the plain gradient times this.
 SINGLE_TASK_FACTOR = {
@@ -31,6 +31,7 @@ SINGLE_TASK_FACTOR = {
     "dbmtl-beta=0.0": 1 / 0.7,
     "fixed": 0.5,
     "igb_v1": 1 / 0.7,
+    "igb_v2": 1 / 0.7,
     "stch-form=log_nadir": 1 / 0.7,
     "uw": 0.5,
 }

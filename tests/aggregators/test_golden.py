@@ -49,6 +49,7 @@ OWN_TEST = {
     "famo",
     "graddrop",
     "igb_v1",
+    "igb_v2",
     "imtl_l",
     "metabalance",
     "rlw",

@@ -15,6 +15,7 @@ from tf_mtl.aggregators.gradnorm import GradNorm
 from tf_mtl.aggregators.gradvac import GradVac
 from tf_mtl.aggregators.gramian_weighting import GramianWeighting
 from tf_mtl.aggregators.igb_v1 import IGBv1
+from tf_mtl.aggregators.igb_v2 import IGBv2
 from tf_mtl.aggregators.imtl_l import IMTLL
 from tf_mtl.aggregators.loss_weighting import LossWeighting
 from tf_mtl.aggregators.metabalance import MetaBalance
@@ -44,6 +45,7 @@ __all__ = [
     "GradVac",
     "GramianWeighting",
     "IGBv1",
+    "IGBv2",
     "IMTLL",
     "LossWeighting",
     "MetaBalance",

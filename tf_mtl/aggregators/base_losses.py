@@ -29,6 +29,11 @@ class BaseLosses:
         """The base losses, float64 `(num_tasks,)`, 0 where not known yet."""
         return tf.convert_to_tensor(self._base.value)
 
+    @property
+    def ended_epochs(self) -> tf.Tensor:
+        """Number of epochs that have ended, int32 scalar."""
+        return tf.convert_to_tensor(self._ended.value)
+
     def update(self, losses: tf.Tensor) -> None:
         """Takes the losses of a batch in, float64 `(num_tasks,)`."""
         self._mean.update(losses)

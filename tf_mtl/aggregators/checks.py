@@ -19,3 +19,12 @@ def check_not_negative(name: str, value: float) -> float:
             f"`{name}` must be finite and not negative. Received: {name}={value}."
         )
     return float(value)
+
+
+def check_count(name: str, value: int) -> int:
+    """Returns a number of things, or raises ValueError if it is less than 1."""
+    if value != int(value) or value < 1:
+        raise ValueError(
+            f"`{name}` must be an int, at least 1. Received: {name}={value}."
+        )
+    return int(value)
