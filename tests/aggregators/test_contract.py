@@ -31,6 +31,7 @@ SINGLE_TASK_FACTOR = {
     "dbmtl-beta=0.0": 1 / 0.7,
     "fixed": 0.5,
     "igb_v1": 1 / 0.7,
+    "moco": 0.5,
     "igb_v2": 1 / 0.7,
     "stch-form=log_nadir": 1 / 0.7,
     "uw": 0.5,

@@ -25,7 +25,6 @@ GOLDEN = (
 
 # Names of the file -> constructor arguments; None where a parameter is no argument.
 ARGUMENTS = {
-    "gradvac": {"eps": None},
     "excess_mtl": {"weights_sum": None, "first_call": None},
     "gradcraft": {"ema_b": "norm_ema"},
     "gradnorm": {
@@ -36,13 +35,17 @@ ARGUMENTS = {
         "renormalise": None,
         "floor": None,
     },
+    "gradvac": {"eps": None},
+    "moco": {"normalise": None},
     "pcgrad_plus": {"include_self": None},
     "stch": {"ideal": "min_losses", "preference": None},
 }
 # The file replaced random orders by the natural one.
 DEFAULTS = {name: {"order": "natural"} for name in ("gradvac", "pcgrad", "pcgrad_plus")}
+# Its `normalise` is a flag here.
+DEFAULTS["moco"] = {"normalize_rows": True}
 # Methods whose `reduction` in the file is no argument.
-NO_REDUCTION = {"dbmtl", "gls", "stch"}
+NO_REDUCTION = {"config", "dbmtl", "gls", "imtl_g", "stch"}
 # Sequences and random inputs that the test file of the method itself checks.
 OWN_TEST = {
     "dwa",
@@ -50,6 +53,7 @@ OWN_TEST = {
     "graddrop",
     "igb_v1",
     "igb_v2",
+    "imtl",
     "imtl_l",
     "metabalance",
     "rlw",

@@ -2,6 +2,7 @@
 
 from tf_mtl.aggregators.aligned_mtl import AlignedMTL
 from tf_mtl.aggregators.base import Aggregator
+from tf_mtl.aggregators.config import ConFIG
 from tf_mtl.aggregators.dbmtl import DBMTL
 from tf_mtl.aggregators.dwa import DynamicWeightAverage
 from tf_mtl.aggregators.equal_weighting import EqualWeighting
@@ -16,9 +17,12 @@ from tf_mtl.aggregators.gradvac import GradVac
 from tf_mtl.aggregators.gramian_weighting import GramianWeighting
 from tf_mtl.aggregators.igb_v1 import IGBv1
 from tf_mtl.aggregators.igb_v2 import IGBv2
+from tf_mtl.aggregators.imtl import IMTL
+from tf_mtl.aggregators.imtl_g import IMTLG
 from tf_mtl.aggregators.imtl_l import IMTLL
 from tf_mtl.aggregators.loss_weighting import LossWeighting
 from tf_mtl.aggregators.metabalance import MetaBalance
+from tf_mtl.aggregators.moco import MoCo
 from tf_mtl.aggregators.pcgrad import PCGrad
 from tf_mtl.aggregators.pcgrad_plus import PCGradPlus
 from tf_mtl.aggregators.registry import get, names, register
@@ -32,6 +36,7 @@ from tf_mtl.aggregators.uw import UncertaintyWeighting
 __all__ = [
     "Aggregator",
     "AlignedMTL",
+    "ConFIG",
     "DBMTL",
     "DynamicWeightAverage",
     "EqualWeighting",
@@ -46,9 +51,12 @@ __all__ = [
     "GramianWeighting",
     "IGBv1",
     "IGBv2",
+    "IMTL",
+    "IMTLG",
     "IMTLL",
     "LossWeighting",
     "MetaBalance",
+    "MoCo",
     "PCGrad",
     "PCGradPlus",
     "RandomGradientWeighting",
