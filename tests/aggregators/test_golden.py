@@ -25,6 +25,9 @@ GOLDEN = (
 
 # Names of the file -> constructor arguments; None where a parameter is no argument.
 ARGUMENTS = {
+    "dualproj": {"norm_eps": None, "reg_eps": "ridge"},
+    "mgda": {"combine": None},
+    "upgrad": {"norm_eps": None, "reg_eps": "ridge"},
     "excess_mtl": {"weights_sum": None, "first_call": None},
     "gradcraft": {"ema_b": "norm_ema"},
     "gradnorm": {
@@ -44,8 +47,22 @@ ARGUMENTS = {
 DEFAULTS = {name: {"order": "natural"} for name in ("gradvac", "pcgrad", "pcgrad_plus")}
 # Its `normalise` is a flag here.
 DEFAULTS["moco"] = {"normalize_rows": True}
+# The directions in the file are as long as the equation says.
+DEFAULTS["fairgrad"] = {"max_norm": None}
 # Methods whose `reduction` in the file is no argument.
-NO_REDUCTION = {"config", "dbmtl", "gls", "imtl_g", "stch"}
+NO_REDUCTION = {
+    "cagrad",
+    "config",
+    "dbmtl",
+    "dualproj",
+    "fairgrad",
+    "gls",
+    "imtl_g",
+    "mgda",
+    "nash_mtl",
+    "stch",
+    "upgrad",
+}
 # Sequences and random inputs that the test file of the method itself checks.
 OWN_TEST = {
     "dwa",
@@ -57,6 +74,7 @@ OWN_TEST = {
     "imtl_l",
     "metabalance",
     "rlw",
+    "sdmgrad",
     "uw",
 }
 
@@ -95,6 +113,8 @@ def make(item):
     named = {arguments.get(k, k): value for k, value in item["params"].items()}
     kwargs = DEFAULTS.get(item["method"], {}) | named
     kwargs.pop(None, None)
+    if kwargs.get("max_norm") == 0:  # No limit, in the file.
+        kwargs["max_norm"] = None
     if "reduction" in item and item["method"] not in NO_REDUCTION:
         kwargs["reduction"] = item["reduction"]
     return aggregators.get(item["method"], **kwargs)
