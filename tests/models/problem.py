@@ -1,5 +1,7 @@
 """A tiny ranking problem, and the models that the tests train on it."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -120,12 +122,38 @@ def _single_task(tasks, features=FEATURES, **kwargs):
     return models.SingleTask(features, tasks, units=WIDTHS, **kwargs)
 
 
+def _split(cls):
+    """The first task is primary; the second too, where there are three."""
+
+    def make(tasks, features=FEATURES, **kwargs):
+        tasks = [
+            dataclasses.replace(task, primary=i == 0 or (i == 1 and len(tasks) > 2))
+            for i, task in enumerate(tasks)
+        ]
+        features = [
+            dataclasses.replace(feature, personal=feature.name == "user")
+            for feature in features
+        ]
+        return cls(
+            features,
+            tasks,
+            num_experts=3,
+            expert_units=WIDTHS,
+            tower_units=(3,),
+            **kwargs,
+        )
+
+    return make
+
+
 ARCHITECTURES = {
+    "drgrad": _split(models.DRGrad),
     "mmoe": _mmoe,
     "multi_task": _multi_task,
     "omoe": _omoe,
     "shared_bottom": _shared_bottom,
     "single_task": _single_task,
+    "split_mmoe": _split(models.SplitMMoE),
 }
 SHARING = sorted(set(ARCHITECTURES) - {"single_task"})
 

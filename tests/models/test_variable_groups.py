@@ -7,8 +7,20 @@ from .problem import TASKS, make_model, variable_groups
 NAMES = [task.name for task in TASKS]
 ALL = (frozenset(NAMES),)
 EACH = tuple(frozenset([name]) for name in NAMES)
+# The first two tasks are primary: their dedicated towers come before all others.
+PRIMARY = EACH[:2]
+TOWERS = PRIMARY + EACH
+SPLIT = {
+    "embedding": ALL,
+    "expert": ALL,
+    "shared_gate": ALL,
+    "dedicated_gate": PRIMARY,
+    "tower": TOWERS,
+}
 
 EXPECTED = {
+    "split_mmoe": SPLIT,
+    "drgrad": SPLIT | {"personal_gate": ALL},
     "single_task": {"embedding": EACH, "tower": EACH},
     "shared_bottom": {"embedding": ALL, "bottom": ALL, "tower": EACH},
     "mmoe": {"embedding": ALL, "expert": ALL, "gate": EACH, "tower": EACH},

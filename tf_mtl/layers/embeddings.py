@@ -1,6 +1,6 @@
 """Embedding of all features, at a cost that does not depend on the vocabularies."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeGuard
 
 import keras
@@ -88,6 +88,21 @@ class FeatureEmbedding(keras.layers.Layer):
         ]
         return tf.stack([tf.concat(c, -1) for c in zip(*by_copy, strict=True)])
 
+    def select(self, embedded: tf.Tensor, names: Collection[str]) -> tf.Tensor:
+        """Takes the vectors of some features out of the joined ones.
+
+        Args:
+            embedded: what the call returned.
+            names: names of features that are joined.
+
+        Returns:
+            tensor of shape `(..., width)`, features in their order.
+        """
+        widths = [self._width(feature) for feature in self._joined]
+        parts = tf.split(embedded, widths, axis=-1)
+        pairs = zip(parts, self._joined, strict=True)
+        return tf.concat([part for part, f in pairs if f.name in names], axis=-1)
+
     def sequences(
         self, inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
@@ -125,6 +140,11 @@ class FeatureEmbedding(keras.layers.Layer):
             keras.saving.deserialize_keras_object(f) for f in config["features"]
         ]
         return cls(**config)
+
+    def _width(self, feature: Feature) -> int:
+        if isinstance(feature, IdFeature):
+            return self.tables[feature.state_name].shape[1] // self.copies
+        return sum(tensor.shape[-1] for tensor in feature.inputs().values())
 
     def _parts(
         self, feature: Feature, inputs: Mapping[str, tf.Tensor]

@@ -6,14 +6,17 @@ from tf_mtl.models.multi_task import MultiTask
 from tf_mtl.models.registry import get, names, register
 from tf_mtl.models.shared_bottom import SharedBottom
 from tf_mtl.models.single_task import SingleTask
+from tf_mtl.models.split_mmoe import DRGrad, SplitMMoE
 from tf_mtl.models.training import TaskTrainer
 
 __all__ = [
+    "DRGrad",
     "MMoE",
     "MultiTask",
     "MultiTaskModel",
     "SharedBottom",
     "SingleTask",
+    "SplitMMoE",
     "TaskTrainer",
     "get",
     "names",

@@ -11,7 +11,7 @@ from tf_mtl import gradients
 from tf_mtl.features import Feature, Preprocessor
 from tf_mtl.gradients.replicas import first_replica, replica_sum
 from tf_mtl.layers import FeatureEmbedding
-from tf_mtl.models.passes import Backward, LossesFn, Weigh
+from tf_mtl.models.passes import Backward, LossesFn, Route, Weigh
 from tf_mtl.models.training import TaskTrainer
 from tf_mtl.tasks import Task
 
@@ -65,15 +65,25 @@ class MultiTaskModel(TaskTrainer):
 
     @abc.abstractmethod
     def task_inputs(self, shared: Shared, training: bool) -> tf.Tensor:
-        """What each tower reads: `(num_tasks, batch, units)`.
+        """What each tower reads: `(num_towers, batch, units)`.
 
         Tensors of `shared` may come with a leading axis of `num_tasks` equal copies;
-        task `t` must then read copy `t` only.
+        towers of task `t` must then read copy `t` only.
         """
 
     @abc.abstractmethod
     def towers(self, task_inputs: tf.Tensor, training: bool) -> tf.Tensor:
         """Raw outputs `(num_tasks, batch)`."""
+
+    @property
+    def tower_tasks(self) -> tuple[int, ...]:
+        """Index of the task that each tower belongs to. Here: one tower per task."""
+        return tuple(range(len(self.tasks)))
+
+    def slice_tasks(self, variable: keras.Variable) -> tuple[int, ...]:
+        """Index of the task that each slice of a stacked variable belongs to."""
+        del variable
+        return self.tower_tasks
 
     def representation_gramian(
         self, shared: Shared, cotangents: tf.Tensor
@@ -82,7 +92,7 @@ class MultiTaskModel(TaskTrainer):
 
         Args:
             shared: what `trunk` gave.
-            cotangents: gradients at `task_inputs`, `(num_tasks, batch, units)`.
+            cotangents: gradients at `task_inputs`, `(num_towers, batch, units)`.
 
         Returns:
             float32 tensor of shape `(num_tasks, num_tasks)`. Here: for an architecture
@@ -196,9 +206,12 @@ class MultiTaskModel(TaskTrainer):
             shared = list(self.trunk(self.example_inputs(), training=False).values())
         in_trunk = tape.gradient(shared, variables)
         whole = (frozenset(names),)
-        slices = tuple(frozenset([name]) for name in names)
         return {
-            v.path: slices if gradient is None else whole
+            v.path: (
+                tuple(frozenset([names[t]]) for t in self.slice_tasks(v))
+                if gradient is None
+                else whole
+            )
             for v, gradient in zip(self.trainable_variables, in_trunk, strict=True)
         }
 
@@ -214,7 +227,7 @@ class MultiTaskModel(TaskTrainer):
         ]
 
     def task_gradients(
-        self, inputs: Any, losses_fn: LossesFn
+        self, inputs: Any, losses_fn: LossesFn, route: Route | None = None
     ) -> tuple[list[gradients.Gradient], gradients.TaskGradients]:
         """Plain gradients of private variables, and rows of shared ones."""
         num_tasks = len(self.tasks)
@@ -228,10 +241,20 @@ class MultiTaskModel(TaskTrainer):
                 for name, tensor in shared.items()
             }
             tape.watch(copies)
-            outputs = self.towers(self.task_inputs(copies, True), True)
-            losses = losses_fn(tf.unstack(outputs, num_tasks))
+            read = self.task_inputs(copies, True)
+            leaf = tf.stop_gradient(read)
+            tape.watch(leaf)
+            losses = losses_fn(tf.unstack(self.towers(leaf, True), num_tasks))
             penalty = self.penalty()
-        found, private = tape.gradient(losses, [copies, variables])
+        at_towers, private = tape.gradient(losses, [leaf, variables])
+        if route is not None:
+            at_towers, private = route(at_towers, private)
+        found, below = tape.gradient(
+            read, [copies, variables], output_gradients=at_towers
+        )
+        private = [
+            gradients.add_gradients(*pair) for pair in zip(private, below, strict=True)
+        ]
         cotangents = {
             name: tf.zeros_like(copies[name]) if cotangent is None else cotangent
             for name, cotangent in found.items()
@@ -247,7 +270,11 @@ class MultiTaskModel(TaskTrainer):
         return plain, gradients.stack_rows(rows, variables, same_lookups=True)
 
     def representation_backward(
-        self, inputs: Any, losses_fn: LossesFn, weigh: Weigh
+        self,
+        inputs: Any,
+        losses_fn: LossesFn,
+        weigh: Weigh | None,
+        route: Route | None = None,
     ) -> Backward:
         """One pass of the towers, weights, one pass of everything below."""
         variables = [v.value for v in self.trainable_variables]
@@ -260,17 +287,21 @@ class MultiTaskModel(TaskTrainer):
             losses = losses_fn(tf.unstack(outputs, len(self.tasks)))
             penalty = self.penalty()
         cotangents, found = tape.gradient(losses, [leaf, variables])
-        gramian = self.representation_gramian(shared, cotangents)
-        weights = weigh(replica_sum(gramian))
-        # A product with a diagonal matrix, since XLA would fuse an elementwise one into
-        # all that follows and compute it over and over.
-        scale = tf.linalg.diag(tf.cast(weights, cotangents.dtype))
-        weighted = tf.tensordot(scale, cotangents, 1)
-        in_trunk = tape.gradient(list(shared.values()), variables)
-        # Below the towers, private variables (gates) take the plain cotangents and the
-        # trunk takes the weighted ones.
-        for is_shared, cotangent in ((False, cotangents), (True, weighted)):
-            places = [i for i, g in enumerate(in_trunk) if (g is not None) is is_shared]
+        if route is not None:
+            cotangents, found = route(cotangents, found)
+        walks = [(list(range(len(variables))), cotangents)]
+        if weigh is not None:
+            weights = weigh(
+                replica_sum(self.representation_gramian(shared, cotangents))
+            )
+            weighted = self._weighted_cotangents(cotangents, weights)
+            # Below the towers, private variables (gates) take the plain cotangents and
+            # the trunk takes the weighted ones.
+            in_trunk = tape.gradient(list(shared.values()), variables)
+            private = [i for i, g in enumerate(in_trunk) if g is None]
+            trunk = [i for i, g in enumerate(in_trunk) if g is not None]
+            walks = [(private, cotangents), (trunk, weighted)]
+        for places, cotangent in walks:
             below = tape.gradient(
                 read, [variables[i] for i in places], output_gradients=cotangent
             )
@@ -278,6 +309,16 @@ class MultiTaskModel(TaskTrainer):
                 found[i] = gradients.add_gradients(found[i], gradient)
         plain = gradients.add_penalty(tape, penalty, found, variables)
         return Backward(plain, [None] * len(variables))
+
+    def _weighted_cotangents(
+        self, cotangents: tf.Tensor, weights: tf.Tensor
+    ) -> tf.Tensor:
+        """Cotangents of each tower times the weight of its task."""
+        weights = tf.gather(weights, self.tower_tasks)
+        # A product with a diagonal matrix, since XLA would fuse an elementwise one into
+        # all that follows and compute it over and over.
+        scale = tf.linalg.diag(tf.cast(weights, cotangents.dtype))
+        return tf.tensordot(scale, cotangents, 1)
 
     def _check_towers(self) -> None:
         """Refuses a variable above the trunk that several tasks share."""
@@ -294,13 +335,14 @@ class MultiTaskModel(TaskTrainer):
         wrong = [
             v.path
             for v, found in zip(self.trainable_variables, reached, strict=True)
-            if sum(g is not None for g in found) > 1 and v.shape[0] != num_tasks
+            if sum(g is not None for g in found) > 1
+            and v.shape[0] != len(self.slice_tasks(v))
         ]
         if wrong:
             raise ValueError(
                 f"{type(self).__name__} shares variables above its trunk: {wrong}. "
                 "Compute what they give in `trunk`, or stack them by task: "
-                "`(num_tasks, ...)`."
+                "`(num_tasks, ...)`, see `slice_tasks`."
             )
 
     def _check_private(

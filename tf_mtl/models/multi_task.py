@@ -119,7 +119,7 @@ class MultiTask(TaskTrainer):
         return plain, gradients.stack_rows(kept, variables)
 
     def representation_backward(
-        self, inputs: Any, losses_fn: LossesFn, weigh: Weigh
+        self, inputs: Any, losses_fn: LossesFn, weigh: Weigh | None
     ) -> Backward:
         """Rows at the representation, then one pass of the weighted loss."""
         variables = [v.value for v in self.trainable_variables]
@@ -139,7 +139,9 @@ class MultiTask(TaskTrainer):
             ]
         )
         flat = tf.reshape(tf.cast(cotangents, tf.float32), [len(rows), -1])
-        weights = weigh(replica_sum(tf.matmul(flat, flat, transpose_b=True)))
+        weights = tf.ones([len(rows)])
+        if weigh is not None:
+            weights = weigh(replica_sum(tf.matmul(flat, flat, transpose_b=True)))
         weighted = tape.gradient(
             losses, variables, output_gradients=tf.unstack(weights, len(losses))
         )

@@ -11,6 +11,12 @@ from tf_mtl import gradients
 # Gramian of the task gradients -> weights of the tasks.
 Weigh = Callable[[tf.Tensor], tf.Tensor]
 
+# Gradients at the inputs of the towers, and of the variables above them -> the same,
+# with gradients that are routed from tower to tower.
+Route = Callable[
+    [tf.Tensor, list[gradients.Gradient]], tuple[tf.Tensor, list[gradients.Gradient]]
+]
+
 # Raw outputs by task -> losses by task.
 LossesFn = Callable[[list[tf.Tensor]], list[tf.Tensor]]
 

@@ -10,7 +10,7 @@ from tf_mtl import gradients
 from tf_mtl.features import Feature, Preprocessor
 from tf_mtl.layers import FeatureEmbedding, StackedMLP
 from tf_mtl.models.base import MultiTaskModel, Shared
-from tf_mtl.models.passes import LossesFn
+from tf_mtl.models.passes import LossesFn, Route
 from tf_mtl.models.registry import register
 from tf_mtl.tasks import Task
 
@@ -63,9 +63,10 @@ class SingleTask(MultiTaskModel):
         return self.tower(task_inputs, training=training)[..., 0]
 
     def task_gradients(
-        self, inputs: Any, losses_fn: LossesFn
+        self, inputs: Any, losses_fn: LossesFn, route: Route | None = None
     ) -> tuple[list[gradients.Gradient], gradients.TaskGradients]:
         """Plain gradients of all variables, and no rows."""
+        del route  # Nothing is shared that it could speak of.
         variables = [v.value for v in self.trainable_variables]
         with tf.GradientTape(persistent=True) as tape:
             losses = losses_fn(self.task_outputs(inputs, training=True))

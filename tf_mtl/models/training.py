@@ -17,6 +17,7 @@ from tf_mtl.models.passes import (
     Backward,
     Forward,
     LossesFn,
+    Route,
     Weigh,
     gradient_like,
     gradient_parts,
@@ -60,12 +61,29 @@ class TaskTrainer(ResumableModel, abc.ABC):
 
     @abc.abstractmethod
     def representation_backward(
-        self, inputs: Any, losses_fn: LossesFn, weigh: Weigh
+        self, inputs: Any, losses_fn: LossesFn, weigh: Weigh | None
     ) -> Backward:
-        """Backward pass with weights from the rows at the shared representation."""
+        """Backward pass with weights from the rows at the shared representation.
+
+        Without `weigh` all weights are 1.
+        """
 
     def check_representation(self) -> None:  # noqa: B027 (most have nothing to check)
         """Raises a ValueError if the model has no known shared representation."""
+
+    def route_fn(self, present: tf.Tensor, scale: tf.Tensor) -> Route | None:
+        """What routes gradients between towers in a step; None if nothing does.
+
+        Args:
+            present: bool tensor of shape `(num_tasks,)`.
+            scale: float32 scalar, scale of the losses.
+        """
+        del present, scale
+        return None
+
+    def extra_logs(self) -> dict[str, tf.Tensor]:
+        """Further scalars that `fit` shows, by name."""
+        return {}
 
     def shared_variables(self) -> list[keras.Variable] | None:
         """Variables that several tasks reach, in order; None where not known yet."""
@@ -374,16 +392,21 @@ class TaskTrainer(ResumableModel, abc.ABC):
             return aggregator.weights(gramian, total_losses(), present)
 
         row_method = self._row_method()
+        route = self.route_fn(present, scale)
+        # Most models route nothing, and need not know that others do.
+        routing = {} if route is None else {"route": route}
         is_summed = aggregator.kind == "loss" and row_method is None
         if is_summed or not self._has_shared_variables():
-            return self._summed_backward(inputs, losses_fn)
+            if route is None:
+                return self._summed_backward(inputs, losses_fn)
+            return self.representation_backward(inputs, losses_fn, None, **routing)
         if not is_due:
             return self.representation_backward(
-                inputs, losses_fn, lambda _: aggregator.reuse(present)
+                inputs, losses_fn, lambda _: aggregator.reuse(present), **routing
             )
         if self.surface == "representation":
-            return self.representation_backward(inputs, losses_fn, weigh)
-        plain, rows = self.task_gradients(inputs, losses_fn)
+            return self.representation_backward(inputs, losses_fn, weigh, **routing)
+        plain, rows = self.task_gradients(inputs, losses_fn, **routing)
         if row_method is None:
             directions = rows.weighted_sum(weigh(rows.gramian()))
         else:
@@ -526,17 +549,20 @@ class TaskTrainer(ResumableModel, abc.ABC):
 
     def _logs(self, training: bool) -> dict[str, tf.Tensor]:
         names = self._task_logs.names(training, self.train_metrics or not training)
-        if training and self.aggregator.kind != "loss":
-            names.append("fallbacks")
         results = self._results()
+        if training:
+            names += [name for name in results if name in self._step_logs()]
         return {name: results[name] for name in names}
 
     def _results(self) -> dict[str, tf.Tensor]:
-        results = self._task_logs.results()
-        if self.aggregator is not None:
-            count = tf.convert_to_tensor(self.aggregator.fallback_count)
-            results["fallbacks"] = count
-        return results
+        return self._task_logs.results() | self._step_logs()
+
+    def _step_logs(self) -> dict[str, tf.Tensor]:
+        """What is not a metric: counts that are kept as state."""
+        logs = dict(self.extra_logs())
+        if self.aggregator is not None and self.aggregator.kind != "loss":
+            logs["fallbacks"] = tf.convert_to_tensor(self.aggregator.fallback_count)
+        return logs
 
     def _get_metrics_result_or_logs(self, logs: Any) -> Any:
         # Keras takes results summed over replicas only where the logs hold every

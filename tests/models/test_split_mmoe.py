@@ -1,0 +1,262 @@
+"""Split-MMoE and DRGrad: towers, routing, updater, gate."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_mtl import export, models
+from tf_mtl.models import DRGrad, SplitMMoE
+from tf_mtl.optimizers import LazySGD
+from tf_mtl.routing import Router, Updater
+from tf_mtl.tasks import read_targets
+
+from . import problem
+
+PRIMARIES, SECONDARIES = [0, 1], [2]
+RATE = 0.1
+
+
+def make(cls=DRGrad, seed=0, primaries=PRIMARIES, personal=("user",), **kwargs):
+    keras.utils.set_random_seed(seed)
+    tasks = [
+        dataclasses.replace(task, primary=i in primaries)
+        for i, task in enumerate(problem.TASKS)
+    ]
+    features = [
+        dataclasses.replace(feature, personal=feature.name in personal)
+        for feature in problem.FEATURES
+    ]
+    return cls(
+        features,
+        tasks,
+        num_experts=3,
+        expert_units=problem.WIDTHS,
+        tower_units=(3,),
+        **kwargs,
+    )
+
+
+def name_of(variable):
+    """Path without the name of the model."""
+    return variable.path.partition("/")[2]
+
+
+def one_step(model, **kwargs):
+    """Change of each trainable variable in a step of plain SGD, over its rate."""
+    batch = problem.make_batch()
+    before = [v.numpy() for v in model.trainable_variables]
+    optimizer = keras.optimizers.SGD(RATE)
+    model.compile(optimizer, run_eagerly=True, **kwargs)
+    model.train_on_batch(*batch)
+    pairs = zip(model.trainable_variables, before, strict=True)
+    return {name_of(v): (old - v.numpy()) / RATE for v, old in pairs}
+
+
+def reference(model, level):
+    """What the step should take: a tape per branch, then the router, by hand."""
+    inputs, labels = problem.as_tensors(problem.make_batch())
+    targets = read_targets(model.tasks, labels)
+    variables = [v.value for v in model.trainable_variables]
+    with tf.GradientTape(persistent=True) as tape:
+        read = model.task_inputs(model.trunk(inputs, True), True)
+        outputs = tf.unstack(model.towers(read, True), 3)
+        losses = model._task_losses(outputs, targets)
+    total = [
+        problem.dense(g, v)
+        for g, v in zip(tape.gradient(losses, variables), variables, strict=True)
+    ]
+    by_task = [tape.gradient(loss, read).numpy() for loss in losses]
+    dedicated = np.stack([by_task[t][t] for t in PRIMARIES])
+    halves = np.stack([by_task[t][2 + t] for t in PRIMARIES])
+    secondary = np.stack([by_task[t][2 + t] for t in SECONDARIES])
+    routes = model.router(dedicated, halves, secondary)
+    if level in ("tower_input", "both"):
+        extra = np.zeros(read.shape, "float32")
+        extra[:2] = routes.dedicated
+        extra[2:4] = routes.shared_half
+        found = tape.gradient(read, variables, output_gradients=tf.constant(extra))
+        pairs = zip(total, found, variables, strict=True)
+        total = [g + problem.dense(f, v) for g, f, v in pairs]
+    if level in ("tower_params", "both"):
+        places = [
+            i for i, v in enumerate(model.trainable_variables) if "tower" in v.path
+        ]
+        slices = [total[i] for i in places]
+        found = model.router(
+            [g[:2] for g in slices], [g[2:4] for g in slices], [g[4:] for g in slices]
+        )
+        for i, own, half in zip(
+            places, found.dedicated, found.shared_half, strict=True
+        ):
+            total[i] = total[i].copy()
+            total[i][:2] += own
+            total[i][2:4] += half
+    return {
+        name_of(v): g for v, g in zip(model.trainable_variables, total, strict=True)
+    }
+
+
+@pytest.mark.parametrize("level", ["tower_input", "tower_params", "both"])
+@pytest.mark.parametrize("reading", ["paired", "literal"])
+def test_step_takes_what_is_routed_by_hand(level, reading):
+    model = make(router=Router(reading), level=level)
+    expected = reference(model, level)
+    actual = one_step(model)
+    for path, value in expected.items():
+        np.testing.assert_allclose(
+            actual[path], value, rtol=1e-4, atol=1e-5, err_msg=path
+        )
+
+
+def test_levels_change_different_variables():
+    plain = one_step(make(SplitMMoE, personal_gate=True))
+    at_inputs = one_step(make(level="tower_input"))
+    in_towers = one_step(make(level="tower_params"))
+    for path, value in plain.items():
+        is_tower = path.startswith("tower/")
+        assert np.allclose(at_inputs[path], value, atol=1e-7) == is_tower, path
+        assert np.allclose(in_towers[path], value, atol=1e-7) != is_tower, path
+
+
+def test_without_router_and_updater_it_is_split_mmoe():
+    split = make(SplitMMoE)
+    drgrad = make(DRGrad, updater=Updater("fixed"), personal_gate=False)
+    inputs, _ = problem.as_tensors(problem.make_batch())
+    for name, output in split(inputs).items():
+        np.testing.assert_array_equal(drgrad(inputs)[name], output)
+    drgrad.router = None
+    for model in (split, drgrad):
+        model.compile(problem.make_sgd(), jit_compile=False)
+        model.fit(problem.make_dataset(3), verbose=0)
+    problem.assert_same(drgrad.get_weights(), split.get_weights(), rtol=0, atol=0)
+
+
+def test_gate_starts_as_the_identity_and_learns():
+    with_gate, without = make(), make(personal_gate=False)
+    for path in ("embedding", "expert", "shared_gate", "dedicated_gate", "tower"):
+        own = [v for v in with_gate.weights if f"/{path}" in v.path]
+        other = [v for v in without.weights if f"/{path}" in v.path]
+        for a, b in zip(own, other, strict=True):
+            a.assign(b)
+    inputs, _ = problem.as_tensors(problem.make_batch())
+    for name, output in without(inputs).items():
+        np.testing.assert_allclose(with_gate(inputs)[name], output, rtol=1e-6)
+    change = one_step(with_gate)
+    assert any(np.any(value != 0) for p, value in change.items() if "personal" in p)
+
+
+def test_updater_learns_in_training_only():
+    model = make()
+    model.compile(problem.make_sgd(), jit_compile=False)
+    data = problem.make_dataset(2)
+    model.evaluate(data, verbose=0)
+    np.testing.assert_array_equal(model.updater.branch_weights(), 0.5)
+    logs = model.fit(data, verbose=0).history
+    assert np.all(model.updater.branch_weights() != 0.5)
+    assert logs["dead_branches"] == [0.0]
+
+
+def test_norms_do_not_hold_the_scale_of_the_loss():
+    plain, scaled = make(), make()
+    plain.compile(LazySGD(RATE), run_eagerly=True)
+    scaled.compile(LazySGD(RATE, loss_scale_factor=1024.0), run_eagerly=True)
+    for model in (plain, scaled):
+        model.fit(problem.make_dataset(2), verbose=0)
+    problem.assert_same(scaled.get_weights(), plain.get_weights(), rtol=1e-4)
+
+
+def test_dead_branch_is_logged():
+    model = make(updater=Updater("softmax_sum"))
+    model.updater._difference.assign([20.0, 0.0])
+    model.compile(problem.make_sgd(), jit_compile=False)
+    logs = model.fit(problem.make_dataset(1), verbose=0).history
+    assert logs["dead_branches"] == [1.0]
+
+
+def test_absent_primary_task_leaves_its_updater_alone():
+    model = make()
+    inputs, labels = problem.make_batch()
+    labels["like"][:] = -1.0
+    model.compile(problem.make_sgd(), run_eagerly=True)
+    model.train_on_batch(inputs, labels)
+    weights = model.updater.branch_weights().numpy()
+    assert np.all(weights[0] != 0.5)
+    np.testing.assert_array_equal(weights[1], 0.5)
+
+
+@pytest.mark.parametrize("aggregator", ["ew", "gradcraft"])
+def test_saved_and_resumed_is_uninterrupted(aggregator, tmp_path):
+    model = make(level="both", router=Router(gamma=0.5), updater=Updater("softmax_sum"))
+    model.compile(problem.make_sgd(), aggregator, jit_compile=False)
+    data = problem.make_dataset(2)
+    model.fit(data, verbose=0)
+    model.save(tmp_path / "model.keras")
+    resumed = keras.models.load_model(tmp_path / "model.keras")
+    assert resumed.router.get_config() == model.router.get_config()
+    for each in (model, resumed):
+        each.fit(data, verbose=0)
+    problem.assert_same(resumed.get_weights(), model.get_weights(), rtol=1e-6)
+
+
+def test_export_holds_the_weights_of_the_branches(tmp_path):
+    model = make()
+    model.compile(problem.make_sgd(), jit_compile=False)
+    model.fit(problem.make_dataset(2), verbose=0)
+    version = export.save(model, str(tmp_path / "exported"))
+    served = tf.saved_model.load(version).signatures["serving_default"]
+    raw = {
+        "user": tf.constant([1, 2], tf.int64),
+        "item": tf.constant([1, 3], tf.int64),
+        "history": tf.constant([[1, 2, -1, -1], [-1, -1, -1, -1]], tf.int64),
+        "history_weight": tf.ones([2, 4]),
+        "price": tf.constant([0.5, -1.0]),
+    }
+    answer = served(**raw)
+    expected = model.predictions(model.features(raw))
+    for name, values in expected.items():
+        np.testing.assert_allclose(
+            np.ravel(answer[name]), np.ravel(values), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_several_and_single_primaries_and_no_secondary():
+    for primaries in ([2], [0, 1, 2]):
+        model = make(primaries=primaries, num_dedicated_experts=1)
+        model.compile(problem.make_sgd(), "gradcraft", run_eagerly=True)
+        logs = model.fit(problem.make_dataset(1), verbose=0).history
+        assert np.isfinite(logs["loss"][0])
+        assert logs["skipped_updates"] == [0.0]
+
+
+def test_diagnosis_names_every_source():
+    routes = make().routes(*problem.as_tensors(problem.make_batch()))
+    assert routes.cosines.shape == (2, 3)
+    assert np.all(np.abs(routes.cosines) <= 1.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"primaries": []}, "`tasks` must hold a primary task"),
+        ({"level": "towers"}, "`level` must be one of"),
+        ({"num_dedicated_experts": -1}, "`num_dedicated_experts` must be"),
+        ({"personal": (), "personal_gate": True}, "`personal_gate` needs features"),
+        ({"cls": SplitMMoE, "updater": Updater()}, "`updater` learns"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, match):
+    with pytest.raises(ValueError, match=match):
+        make(**arguments)
+
+
+def test_router_must_be_one():
+    with pytest.raises(TypeError, match="`router` must be a Router"):
+        make(router="paired")
+
+
+def test_both_are_registered():
+    assert models.get("drgrad") is DRGrad
+    assert models.get("split_mmoe") is SplitMMoE

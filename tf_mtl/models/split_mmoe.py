@@ -1,0 +1,386 @@
+"""Split-MMoE and DRGrad: primary tasks with a branch of their own and a shared half."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import keras
+import tensorflow as tf
+
+from tf_mtl import gradients
+from tf_mtl.features import Feature, Preprocessor
+from tf_mtl.gradients.replicas import replica_sum
+from tf_mtl.layers import FeatureEmbedding, PersonalGate, StackedDense, StackedMLP, mix
+from tf_mtl.models.base import MultiTaskModel, Shared
+from tf_mtl.models.passes import Route
+from tf_mtl.models.registry import register
+from tf_mtl.names import unknown_name_error
+from tf_mtl.routing import Router, Routes, Updater
+from tf_mtl.tasks import Task, read_targets
+
+Level = Literal["tower_input", "tower_params", "both"]
+
+
+@register("split_mmoe")
+@keras.saving.register_keras_serializable(package="tf_mtl")
+class SplitMMoE(MultiTaskModel):
+    """MMoE in which every primary task has two towers on two mixtures.
+
+    All gates mix one pool of experts. A gate of its own gives each primary task a
+    dedicated vector; one more gate gives the shared vector of all tasks. A primary task
+    has a tower on each, whose logits an `Updater` adds; a secondary task has one tower,
+    on the shared vector. All towers have the same widths, and both vectors the width of
+    an expert, so that a `Router` can compare what arrives at them.
+
+    Tasks with `Task(primary=True)` are primary.
+
+    With a `Gramian` method on `surface="representation"` the representation is the
+    output of the experts and the shared vector.
+
+    Args:
+        features: see `MultiTaskModel`. The embeddings of those with `personal=True`
+            feed the gate of `personal_gate`.
+        tasks: see `MultiTaskModel`.
+        num_experts: int. Default: one more than tasks, at least 4.
+        expert_units: widths of the layers of each expert.
+        num_dedicated_experts: int. Further experts that only the gates of primary
+            tasks see.
+        tower_units: widths of the hidden layers of each tower.
+        router: `Router` or its config, routes gradients between the towers. None:
+            each tower gets its own.
+        updater: `Updater` or its config, adds the two logits of a primary task. None:
+            both count one half.
+        level: what is routed. `"tower_input"`: the gradients at the inputs of the
+            towers, so that all below takes the routed sum; the towers take their own
+            gradient. `"tower_params"`: the gradients of the towers' variables; all
+            below takes the plain gradient. `"both"`.
+        personal_gate: bool. Whether a `PersonalGate` rescales the shared vector.
+        dropout: float in `[0, 1)`, after each hidden layer.
+
+    Raises:
+        ValueError: if no task is primary, a number is out of range, a personal gate has
+            no personal feature, or an updater that learns has no router to learn from.
+
+    Reference:
+        Liu et al., Direct Routing Gradient (DRGrad): A Personalized Information Surgery
+        for Multi-Task Learning (MTL) Recommendations, AAAI 2025, arXiv:2510.09643.
+        `tf_mtl.routing` lists what the paper leaves open.
+    """
+
+    def __init__(
+        self,
+        features: Preprocessor | Sequence[Feature],
+        tasks: Sequence[Task],
+        num_experts: int | None = None,
+        expert_units: Sequence[int] = (256, 128),
+        num_dedicated_experts: int = 0,
+        tower_units: Sequence[int] = (64,),
+        router: Router | Mapping[str, Any] | None = None,
+        updater: Updater | Mapping[str, Any] | None = None,
+        level: Level = "tower_input",
+        personal_gate: bool = False,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ):
+        super().__init__(features, tasks, **kwargs)
+        self.primaries = [i for i, task in enumerate(self.tasks) if task.primary]
+        self.secondaries = [i for i, task in enumerate(self.tasks) if not task.primary]
+        if not self.primaries:
+            raise ValueError(
+                "`tasks` must hold a primary task. Received: "
+                f"{[task.name for task in self.tasks]}, none with primary=True. "
+                "Pass Task(..., primary=True) for those that matter most."
+            )
+        if level not in get_args(Level):
+            raise unknown_name_error("level", level, get_args(Level))
+        if num_dedicated_experts < 0:
+            raise ValueError(
+                "`num_dedicated_experts` must be at least 0. "
+                f"Received: num_dedicated_experts={num_dedicated_experts}."
+            )
+        if num_experts is None:
+            num_experts = max(4, len(self.tasks) + 1)
+        self.num_experts = num_experts
+        self.expert_units = tuple(expert_units)
+        self.num_dedicated_experts = num_dedicated_experts
+        self.tower_units = tuple(tower_units)
+        self.level = level
+        self.dropout = dropout
+        self.router = _revived(router, Router)
+        self.updater = _revived(updater, Updater) or Updater("fixed", name="updater")
+        if self.router is None and self.updater.rule != "fixed":
+            raise ValueError(
+                "`updater` learns from the gradients that a router passes. Received: "
+                f"rule={self.updater.rule!r} without `router`. Pass router=Router(), "
+                "or leave `updater` out."
+            )
+        self.personal_gate = self._make_personal_gate(personal_gate)
+        self.embedding = FeatureEmbedding(self.features.features, name="embedding")
+        self.expert = StackedMLP(
+            num_experts + num_dedicated_experts,
+            self.expert_units,
+            dropout=dropout,
+            shared_input=True,
+            name="expert",
+        )
+        self.shared_gate = self._make_gate(1, num_experts, "shared_gate")
+        self.dedicated_gate = self._make_gate(
+            len(self.primaries), num_experts + num_dedicated_experts, "dedicated_gate"
+        )
+        self.tower = StackedMLP(
+            len(self.tower_tasks),
+            self.tower_units,
+            output_units=1,
+            dropout=dropout,
+            name="tower",
+        )
+        self.build_if_adapted()
+
+    @property
+    def tower_tasks(self) -> tuple[int, ...]:
+        """Dedicated towers of the primary tasks, then those on the shared vector."""
+        return (*self.primaries, *range(len(self.tasks)))
+
+    def slice_tasks(self, variable: keras.Variable) -> tuple[int, ...]:
+        """Index of the task that each slice of a stacked variable belongs to."""
+        gates = {id(weight) for weight in self.dedicated_gate.weights}
+        return tuple(self.primaries) if id(variable) in gates else self.tower_tasks
+
+    def trunk(self, inputs: Mapping[str, tf.Tensor], training: bool) -> Shared:
+        """Experts, what the dedicated gates read, and the shared vector."""
+        embedded = self.embedding(inputs)
+        experts = self.expert(embedded, training=training)
+        pool = experts[: self.num_experts]
+        shared = mix(_weights(self.shared_gate(embedded), pool), pool)[0]
+        if self.personal_gate is not None:
+            personal = self.embedding.select(embedded, self._personal_names)
+            shared = self.personal_gate(shared, personal)
+        return {"experts": experts, "gate": embedded, "shared": shared}
+
+    def task_inputs(self, shared: Shared, training: bool) -> tf.Tensor:
+        """Dedicated vectors, then the shared vector for each task."""
+        experts, gate, vector = shared["experts"], shared["gate"], shared["shared"]
+        if vector.shape.rank == 3:  # A copy for each task.
+            experts, gate = (
+                _take(tensor, self.primaries) for tensor in (experts, gate)
+            )
+        else:
+            vector = tf.repeat(vector[None], len(self.tasks), axis=0)
+        dedicated = mix(_weights(self.dedicated_gate(gate), experts), experts)
+        return tf.concat([dedicated, vector], axis=0)
+
+    def towers(self, task_inputs: tf.Tensor, training: bool) -> tf.Tensor:
+        """Raw outputs `(num_tasks, batch)`, both halves of a primary task added."""
+        found = self.tower(task_inputs, training=training)[..., 0]
+        dedicated, outputs = self._parts(found)
+        halves = _take(outputs, self.primaries)
+        sums = self.updater(tf.stack([dedicated, halves], axis=1))
+        return self._with_primaries(tf.cast(outputs, sums.dtype), sums)
+
+    def route_fn(self, present: tf.Tensor, scale: tf.Tensor) -> Route | None:
+        """Routes gradients between the towers and tells the updater."""
+        if self.router is None:
+            return None
+
+        def route(
+            cotangents: tf.Tensor, found: list[gradients.Gradient]
+        ) -> tuple[tf.Tensor, list[gradients.Gradient]]:
+            if self.level != "tower_input":
+                routes, found = self._route_variables(found, present)
+            if self.level != "tower_params":
+                routes, cotangents = self._route_inputs(cotangents, present)
+            norms = routes.norms / tf.cast(scale, routes.norms.dtype)
+            self.updater.update(norms, tf.gather(present, self.primaries))
+            return cotangents, found
+
+        return route
+
+    def routes(self, inputs: Any, labels: Any) -> Routes:
+        """What the router does with the gradients of a batch, as a diagnosis.
+
+        Args:
+            inputs: as the model takes them.
+            labels: as `fit` takes them.
+
+        Returns:
+            `Routes` at the inputs of the towers. Rows are the primary tasks and columns
+            the sources: shared halves of the primary tasks, then secondary tasks.
+        """
+        router = self.router or Router()
+        targets = read_targets(self.tasks, labels)
+        leaf = self.task_inputs(self.trunk(inputs, training=False), training=False)
+        with tf.GradientTape() as tape:
+            tape.watch(leaf)
+            outputs = tf.unstack(self.towers(leaf, False), len(self.tasks))
+            losses = self._task_losses(outputs, targets)
+        return router(*self._split(tape.gradient(losses, leaf)))
+
+    def extra_logs(self) -> dict[str, tf.Tensor]:
+        """Number of branches that have lost their weight, if they can."""
+        if self.updater.rule == "fixed":
+            return {}
+        dead = tf.math.count_nonzero(self.updater.dead_branches(), dtype=tf.float32)
+        return {"dead_branches": dead}
+
+    def representation_gramian(
+        self, shared: Shared, cotangents: tf.Tensor
+    ) -> tf.Tensor:
+        """Inner products at the experts, by the dedicated gates, and at the vector."""
+        num_tasks = len(self.tasks)
+        dedicated, at_vector = self._parts(tf.cast(cotangents, tf.float32))
+        flat = tf.reshape(at_vector, [num_tasks, -1])
+        total = tf.matmul(flat, flat, transpose_b=True)
+        gates = tf.nn.softmax(tf.cast(self.dedicated_gate(shared["gate"]), tf.float32))
+        gates = tf.transpose(gates, [1, 0, 2])
+        by_row = tf.transpose(dedicated, [1, 0, 2])
+        products = tf.matmul(by_row, by_row, transpose_b=True)
+        products *= tf.matmul(gates, gates, transpose_b=True)
+        places = tf.one_hot(self.primaries, num_tasks)
+        at_experts = tf.reduce_sum(products, axis=0)
+        return total + tf.matmul(places, at_experts @ places, transpose_a=True)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "num_experts": self.num_experts,
+            "expert_units": self.expert_units,
+            "num_dedicated_experts": self.num_dedicated_experts,
+            "tower_units": self.tower_units,
+            "router": self.router and serialize(self.router),
+            "updater": serialize(self.updater),
+            "level": self.level,
+            "personal_gate": self.personal_gate is not None,
+            "dropout": self.dropout,
+        }
+
+    # -- parts -------------------------------------------------------------------
+
+    def _make_gate(self, copies: int, units: int, name: str) -> StackedDense:
+        return StackedDense(copies, units, use_bias=False, shared_input=True, name=name)
+
+    def _make_personal_gate(self, is_wanted: bool) -> PersonalGate | None:
+        if not is_wanted:
+            return None
+        personal = [f for f in self.features.features if f.personal]
+        if not personal:
+            raise ValueError(
+                "`personal_gate` needs features with `personal=True`. Received: "
+                f"{[f.name for f in self.features.features]}, none of which is. Mark "
+                "user, item and author, or pass personal_gate=False."
+            )
+        self._personal_names = frozenset(feature.name for feature in personal)
+        return PersonalGate(name="personal_gate")
+
+    def _parts(self, tensor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Slices of the dedicated towers, and of those on the shared vector."""
+        return tensor[: len(self.primaries)], tensor[len(self.primaries) :]
+
+    def _split(self, tensor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Slices of dedicated branches, shared halves and secondary tasks."""
+        dedicated, others = self._parts(tensor)
+        halves = _take(others, self.primaries)
+        return dedicated, halves, _take(others, self.secondaries)
+
+    def _with_primaries(self, by_task: tf.Tensor, primaries: tf.Tensor) -> tf.Tensor:
+        """`by_task` with the slices of the primary tasks replaced."""
+        places = tf.constant(self.primaries)[:, None]
+        return tf.tensor_scatter_nd_update(by_task, places, primaries)
+
+    def _add(self, tensor: tf.Tensor, dedicated: tf.Tensor, halves: tf.Tensor) -> Any:
+        """`tensor` with what was routed added to its slices."""
+        own, others = self._parts(tensor)
+        others = self._with_primaries(others, _take(others, self.primaries) + halves)
+        return tf.concat([own + dedicated, others], axis=0)
+
+    def _router_mask(self, present: tf.Tensor) -> tf.Tensor:
+        return tf.gather(present, [*self.primaries, *self.secondaries])
+
+    def _route_inputs(
+        self, cotangents: tf.Tensor, present: tf.Tensor
+    ) -> tuple[Routes, tf.Tensor]:
+        routes = self.router(
+            *self._split(cotangents), self._router_mask(present), replica_sum
+        )
+        return routes, self._add(cotangents, routes.dedicated, routes.shared_half)
+
+    def _route_variables(
+        self, found: list[gradients.Gradient], present: tf.Tensor
+    ) -> tuple[Routes, list[gradients.Gradient]]:
+        own = {id(variable) for variable in self.tower.trainable_variables}
+        places = [i for i, v in enumerate(self.trainable_variables) if id(v) in own]
+        summed = [replica_sum(found[i]) for i in places]
+        parts = zip(*[self._split(gradient) for gradient in summed], strict=True)
+        routes = self.router(*map(list, parts), self._router_mask(present))
+        found = list(found)
+        for i, dedicated, halves in zip(
+            places, routes.dedicated, routes.shared_half, strict=True
+        ):
+            routed = self._add(tf.zeros_like(found[i]), dedicated, halves)
+            found[i] = gradients.add_gradients(
+                found[i], gradients.share_of_replica(routed)
+            )
+        return routes, found
+
+
+@register("drgrad")
+@keras.saving.register_keras_serializable(package="tf_mtl")
+class DRGrad(SplitMMoE):
+    """Split-MMoE with router, updater and, where features are personal, the gate.
+
+    Args:
+        features: see `SplitMMoE`.
+        tasks: see `SplitMMoE`.
+        router: see `SplitMMoE`. None: `Router()`.
+        updater: see `SplitMMoE`. None: `Updater()`.
+        personal_gate: bool. None: True if a feature is personal.
+        **kwargs: see `SplitMMoE`.
+
+    Reference:
+        Liu et al., Direct Routing Gradient (DRGrad): A Personalized Information Surgery
+        for Multi-Task Learning (MTL) Recommendations, AAAI 2025, arXiv:2510.09643.
+    """
+
+    def __init__(
+        self,
+        features: Preprocessor | Sequence[Feature],
+        tasks: Sequence[Task],
+        router: Router | Mapping[str, Any] | None = None,
+        updater: Updater | Mapping[str, Any] | None = None,
+        personal_gate: bool | None = None,
+        **kwargs: Any,
+    ):
+        if personal_gate is None:
+            specs = features if isinstance(features, Sequence) else features.features
+            personal_gate = any(feature.personal for feature in specs)
+        super().__init__(
+            features,
+            tasks,
+            router=router or Router(),
+            updater=updater or Updater(name="updater"),
+            personal_gate=personal_gate,
+            **kwargs,
+        )
+
+
+def _weights(logits: tf.Tensor, experts: tf.Tensor) -> tf.Tensor:
+    """Softmax of gates in float32, in the dtype of the experts."""
+    return tf.cast(tf.nn.softmax(tf.cast(logits, tf.float32)), experts.dtype)
+
+
+def _take(tensor: tf.Tensor, places: Sequence[int]) -> tf.Tensor:
+    """Slices of the first axis. The gradient of a gather would be `IndexedSlices`."""
+    if not places:
+        return tensor[:0]
+    return tf.stack([tensor[place] for place in places])
+
+
+def _revived(value: Any, cls: type) -> Any:
+    if isinstance(value, Mapping):
+        value = keras.saving.deserialize_keras_object(value)
+    if value is not None and not isinstance(value, cls):
+        raise TypeError(
+            f"`{cls.__name__.lower()}` must be a {cls.__name__}, its config or None. "
+            f"Received: {value!r}."
+        )
+    return value
