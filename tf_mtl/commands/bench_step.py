@@ -45,7 +45,12 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def run(values: flags.FlagValues) -> None:
     """Runs the benchmark."""
+    import tensorflow as tf
+
     from tf_mtl.benchmarks import methods, step
+
+    # A function for each method looks like retracing to TensorFlow, which warns.
+    tf.get_logger().setLevel("ERROR")
 
     methods.parse_methods(values.methods)  # A wrong name fails at once.
     rows = step.run(

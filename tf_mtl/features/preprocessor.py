@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mtl.datasets import records
 from tf_mtl.features.adapt import is_batched, learn, new_learners
 from tf_mtl.features.assets import read_values, write_values
 from tf_mtl.features.checks import check_features, collect_columns
@@ -71,6 +72,7 @@ class Preprocessor(keras.layers.Layer):
         """Whether everything that has to be learned is there."""
         return not self._unknown()
 
+    @records.named_errors()
     def adapt(self, dataset: tf.data.Dataset, progress: bool = True) -> None:
         """Learns all vocabularies and statistics in one pass.
 
