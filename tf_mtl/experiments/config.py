@@ -7,7 +7,15 @@ from typing import Any
 
 from tf_mtl.names import unknown_name_error
 
-OPTIMIZERS = ("lazy_adam", "lazy_adagrad", "lazy_sgd", "adam", "adagrad", "sgd")
+OPTIMIZERS = (
+    "lazy_adam",
+    "lazy_adagrad",
+    "lazy_sgd",
+    "ada_task",
+    "adam",
+    "adagrad",
+    "sgd",
+)
 SCHEDULES = ("constant", "cosine")
 
 

@@ -25,6 +25,7 @@ _OPTIMIZERS = {
     "lazy_adam": optimizers.LazyAdam,
     "lazy_adagrad": optimizers.LazyAdagrad,
     "lazy_sgd": optimizers.LazySGD,
+    "ada_task": optimizers.AdaTask,
     "adam": keras.optimizers.Adam,
     "adagrad": keras.optimizers.Adagrad,
     "sgd": keras.optimizers.SGD,
