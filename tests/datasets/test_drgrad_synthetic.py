@@ -131,3 +131,15 @@ def test_presets_differ_in_sign_alone():
     assert (
         drgrad_synthetic.PRESETS["cooperate"] == -drgrad_synthetic.PRESETS["conflict"]
     )
+
+
+def test_registered_sets_are_of_their_mode():
+    agreement = {}
+    for info in drgrad_synthetic.INFOS:
+        _, labels = info.load_columns("test", None, None)
+        agreement[info.name] = np.mean(labels["label_1"] == labels["label_2"])
+    # A cosine of 0.8 makes four of five labels agree, of whatever sign.
+    assert agreement["drgrad_cooperate"] == pytest.approx(0.8, abs=0.02)
+    assert agreement["drgrad_conflict"] == pytest.approx(0.2, abs=0.02)
+    assert agreement["drgrad_cooperate_paper"] > 0.98
+    assert agreement["drgrad_conflict_paper"] < 0.02

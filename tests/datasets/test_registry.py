@@ -9,7 +9,13 @@ DTYPES = {"numeric": tf.float32, "categorical": tf.string, "integer": tf.int64}
 
 
 def test_names():
-    assert datasets.names() == ["census_income", "drgrad_conflict", "drgrad_cooperate"]
+    assert datasets.names() == [
+        "census_income",
+        "drgrad_conflict",
+        "drgrad_conflict_paper",
+        "drgrad_cooperate",
+        "drgrad_cooperate_paper",
+    ]
 
 
 def test_unknown_name_lists_the_known():

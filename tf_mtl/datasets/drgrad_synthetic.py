@@ -14,6 +14,8 @@ from tf_mtl.datasets.columns import Columns, as_dataset, take_rows
 from tf_mtl.datasets.info import Column, DatasetInfo
 from tf_mtl.datasets.splits import parse_split
 
+Mode = Literal["rotated", "paper"]
+
 NUM_IDS = 64
 SPARSE = tuple(f"sparse_{i}" for i in range(1, 7))
 DENSE = tuple(f"dense_{i}" for i in range(7, 33))
@@ -23,7 +25,8 @@ LABELS = ("label_1", "label_2")
 # so that the two differ in the sign alone.
 PRESETS: Mapping[str, float] = MappingProxyType({"cooperate": 0.8, "conflict": -0.8})
 
-_MODES = ("rotated", "paper")
+# Modes of the generator, and what they add to the name of a preset.
+_MODES: Mapping[Mode, str] = MappingProxyType({"rotated": "", "paper": "_paper"})
 _AGGREGATES: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
     {"mean": np.mean, "sum": np.sum}
 )
@@ -89,7 +92,7 @@ class DrgradSynthetic:
 def make_drgrad_synthetic(
     num_rows: int = 110_000,
     cos_theta: float = -0.5,
-    mode: Literal["rotated", "paper"] = "rotated",
+    mode: Mode = "rotated",
     aggregate: Literal["mean", "sum"] = "mean",
     quantile: float = 0.5,
     label_noise: float = 0.0,
@@ -178,7 +181,7 @@ def _check(
     rules = (
         (num_rows >= 22, "`num_rows` must be at least 22", f"{num_rows=}"),
         (-1 <= cos_theta <= 1, "`cos_theta` must be in [-1, 1]", f"{cos_theta=}"),
-        (mode in _MODES, f"`mode` must be one of {_MODES}", f"{mode=}"),
+        (mode in _MODES, f"`mode` must be one of {tuple(_MODES)}", f"{mode=}"),
         (
             aggregate in _AGGREGATES,
             f"`aggregate` must be one of {tuple(_AGGREGATES)}",
@@ -243,25 +246,30 @@ def _binary(
 
 def _preset_columns(
     cos_theta: float,
+    mode: Mode,
     split: str,
     manual_dir: str | os.PathLike[str] | None,
     data_dir: str | os.PathLike[str] | None,
 ) -> tuple[Columns, Columns]:
     del manual_dir, data_dir  # Generated, not read.
-    data = make_drgrad_synthetic(cos_theta=cos_theta).split(split)
+    data = make_drgrad_synthetic(cos_theta=cos_theta, mode=mode).split(split)
     return data.features, data.labels
 
 
 INFOS = tuple(
     DatasetInfo(
-        name=f"drgrad_{preset}",
-        description=f"DRGrad synthetic data, 110,000 rows, cos(theta) = {cos_theta}.",
+        name=f"drgrad_{preset}{suffix}",
+        description=(
+            f"DRGrad synthetic data, {mode} mode, 110,000 rows, "
+            f"cos(theta) = {cos_theta}."
+        ),
         columns={
             **dict.fromkeys(SPARSE, Column("integer", NUM_IDS)),
             **dict.fromkeys(DENSE, Column("numeric")),
         },
         labels=dict.fromkeys(LABELS, "binary"),
-        load_columns=functools.partial(_preset_columns, cos_theta),
+        load_columns=functools.partial(_preset_columns, cos_theta, mode),
     )
+    for mode, suffix in _MODES.items()
     for preset, cos_theta in PRESETS.items()
 )
