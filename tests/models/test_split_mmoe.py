@@ -250,11 +250,20 @@ def test_diagnosis_names_every_source():
         ({"num_dedicated_experts": -1}, "`num_dedicated_experts` must be"),
         ({"personal": (), "personal_gate": True}, "`personal_gate` needs features"),
         ({"cls": SplitMMoE, "updater": Updater()}, "`updater` learns"),
+        ({"router": {"readings": "literal"}}, r"`router`.*'reading'.*'readings'"),
+        ({"updater": {"rule": "none"}}, "`rule` must be one of"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, match):
     with pytest.raises(ValueError, match=match):
         make(**arguments)
+
+
+def test_router_and_updater_are_made_from_their_arguments():
+    model = make(router={"reading": "literal"}, updater={"rule": "softmax_sum"})
+    assert model.router.reading == "literal"
+    assert model.updater.rule == "softmax_sum"
+    assert isinstance(make(SplitMMoE, router={}).router, Router)
 
 
 def test_router_must_be_one():

@@ -1,5 +1,6 @@
 """Split-MMoE and DRGrad: primary tasks with a branch of their own and a shared half."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -45,10 +46,12 @@ class SplitMMoE(MultiTaskModel):
         num_dedicated_experts: int. Further experts that only the gates of primary
             tasks see.
         tower_units: widths of the hidden layers of each tower.
-        router: `Router` or its config, routes gradients between the towers. None:
-            each tower gets its own.
-        updater: `Updater` or its config, adds the two logits of a primary task. None:
-            both count one half.
+        router: `Router`, a dict of its arguments such as `{"reading": "literal"}`, or
+            its config; routes gradients between the towers. None: each tower gets its
+            own.
+        updater: `Updater`, a dict of its arguments such as `{"rule": "softmax_sum"}`,
+            or its config; adds the two logits of a primary task. None: both count one
+            half.
         level: what is routed. `"tower_input"`: the gradients at the inputs of the
             towers, so that all below takes the routed sum; the towers take their own
             gradient. `"tower_params"`: the gradients of the towers' variables; all
@@ -58,7 +61,9 @@ class SplitMMoE(MultiTaskModel):
 
     Raises:
         ValueError: if no task is primary, a number is out of range, a personal gate has
-            no personal feature, or an updater that learns has no router to learn from.
+            no personal feature, an updater that learns has no router to learn from, or
+            a dict names unknown arguments.
+        TypeError: if `router` or `updater` is none of the above.
 
     Reference:
         Liu et al., Direct Routing Gradient (DRGrad): A Personalized Information Surgery
@@ -376,11 +381,23 @@ def _take(tensor: tf.Tensor, places: Sequence[int]) -> tf.Tensor:
 
 
 def _revived(value: Any, cls: type) -> Any:
+    """The object that is given as such, by its arguments, or by its Keras config."""
+    argument = cls.__name__.lower()
     if isinstance(value, Mapping):
-        value = keras.saving.deserialize_keras_object(value)
+        if "class_name" in value:
+            value = keras.saving.deserialize_keras_object(value)
+        else:
+            known = sorted(inspect.signature(cls).parameters.keys() - {"kwargs"})
+            unknown = sorted(value.keys() - known)
+            if unknown:
+                raise ValueError(
+                    f"`{argument}` must name arguments of {cls.__name__}: {known}. "
+                    f"Received: {unknown}."
+                )
+            value = cls(**value)
     if value is not None and not isinstance(value, cls):
         raise TypeError(
-            f"`{cls.__name__.lower()}` must be a {cls.__name__}, its config or None. "
-            f"Received: {value!r}."
+            f"`{argument}` must be a {cls.__name__}, a dict of its arguments, its "
+            f"config or None. Received: {value!r}."
         )
     return value
