@@ -16,6 +16,7 @@ COMMANDS = (
     "data describe",
     "data prepare",
     "train",
+    "compare",
     "evaluate",
     "bench step",
     "bench hlo",

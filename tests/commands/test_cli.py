@@ -62,6 +62,9 @@ def test_help_of_train_shows_choices_and_defaults(capsys):
         (["train"], "`output_dir` must be given"),
         (["train", "--output_dir=x", "--model=nope"], "`model` must be one of"),
         (["train", "--output_dir=x", "--model_args=[1]"], "JSON object"),
+        (["compare", "--output_dir=x"], "`variants` must be given"),
+        (["compare", "--variants=mmoe"], "`output_dir` must be given"),
+        (["compare", "--output_dir=x", "--variants=mmoo"], "Did you mean 'mmoe'"),
         (["evaluate", "--model_dir=/nowhere"], "`dataset` must be given"),
         (["data", "prepare", "--dataset=drgrad_conflict"], "--output_dir"),
     ],
@@ -102,6 +105,27 @@ def test_train_evaluate_and_describe_made_up_census(manual_dir, tmp_path, capsys
     found = json.loads(file.read_text())
     for task, metrics in trained["test"].items():
         assert found[task] == pytest.approx(metrics, abs=1e-6)
+
+
+def test_compare_prints_and_writes_a_table(manual_dir, tmp_path, capsys):
+    arguments = [
+        "--variants=|ew,|pcgrad",
+        "--seeds=1",
+        f"--output_dir={tmp_path / 'compared'}",
+        f"--manual_dir={manual_dir}",
+        f"--data_dir={tmp_path / 'prepared'}",
+        "--model=shared_bottom",
+        '--model_args={"bottom_units": [4], "tower_units": []}',
+        "--epochs=1",
+        "--batch_size=16",
+        "--nojit",
+    ]
+    assert cli.main(["compare", *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"never_married +\|pcgrad +\d\.\d{4}", printed)
+    written = (tmp_path / "compared" / "comparison.json").read_text()
+    methods = [v["aggregator"] for v in json.loads(written)["variants"].values()]
+    assert methods == ["ew", "pcgrad"]
 
 
 def test_generated_data_is_written_as_records(tmp_path, capsys):
