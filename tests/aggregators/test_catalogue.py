@@ -4,7 +4,7 @@ from tf_mtl import aggregators
 from tf_mtl.aggregators import catalogue
 
 # Without a source: anybody would do so.
-PLAIN = {"ew", "fixed"}
+PLAIN = {"ew", "fixed", "single"}
 
 
 @pytest.fixture(scope="module")

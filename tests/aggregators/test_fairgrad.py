@@ -28,13 +28,13 @@ def test_alpha_of_one_is_nash_mtl():
 def test_gains_become_even_as_alpha_grows():
     rows = np.random.default_rng(2).normal(size=(3, 6)) * [[1.0], [3.0], [9.0]]
     spreads = []
-    for alpha in (0.5, 2.0, 8.0):
+    for alpha in (0.5, 2.0, 5.0):
         gains = rows @ aggregators.FairGrad(alpha=alpha)(rows).numpy()
         spreads.append(gains.max() / gains.min())
     assert spreads[0] > spreads[1] > spreads[2] > 1.0
 
 
-@pytest.mark.parametrize(("alpha", "rule"), [(0.0, "positive"), (20.0, "at most")])
-def test_bad_alpha_is_refused(alpha, rule):
-    with pytest.raises(ValueError, match=f"`alpha` must be .*{rule}"):
+@pytest.mark.parametrize("alpha", [0.0, 20.0])
+def test_bad_alpha_is_refused(alpha):
+    with pytest.raises(ValueError, match="`alpha` must be in"):
         aggregators.FairGrad(alpha=alpha)

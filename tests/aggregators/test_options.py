@@ -42,11 +42,51 @@ def test_weights_are_used_again():
     assert not np.allclose(aggregator.weights(other) / second, 10.0)
 
 
+def test_a_task_absent_when_weights_were_due_gets_their_mean():
+    aggregator = aggregators.get("gradcraft", update_every=2)
+    first = aggregator.weights(GRAMIAN, present=[True, True, False]).numpy()
+    weights = aggregator.weights(GRAMIAN)
+    np.testing.assert_allclose(weights, [*first[:2], first[:2].mean()])
+
+
 def test_a_task_absent_when_weights_were_due_keeps_its_old_one():
     aggregator = aggregators.get("gradcraft", update_every=2)
+    old = aggregator.weights(GRAMIAN).numpy()
+    aggregator.weights(GRAMIAN)
     aggregator.weights(GRAMIAN, present=[True, True, False])
-    weights = aggregator.weights(GRAMIAN)
-    assert float(weights[2]) == pytest.approx(1 / 3)
+    assert float(aggregator.weights(GRAMIAN)[2]) == pytest.approx(old[2])
+
+
+class Unsolved(aggregators.GramianWeighting):
+    """A method that never finds weights."""
+
+    def _weights(self, gramian, losses, present):
+        return tf.fill([gramian.shape[0]], tf.constant(float("nan"), tf.float64))
+
+
+def test_the_mean_that_stands_in_is_shortened_too():
+    aggregator = Unsolved(max_norm=0.5)
+    assert np.linalg.norm(aggregator(JACOBIAN)) == pytest.approx(0.5)
+    assert int(aggregator.fallbacks()) == 1
+
+
+def test_what_cancels_is_not_blown_up():
+    # Float32 leaves of this Gramian of rank 1 only rounding.
+    rows = np.array([[1.0, 2.0, 3.0], [-1.0, -2.0, -3.0]], "float32") * 1.1
+    direction = aggregators.MGDA(normalize_to="mean")(rows + [[1e-4], [0.0]])
+    assert np.linalg.norm(direction) < 1e-3
+
+
+def test_losses_are_needed_if_the_loss_weighting_reads_them():
+    aggregator = aggregators.get("pcgrad", loss_weighting="uw")
+    with pytest.raises(ValueError, match="`losses` must be given"):
+        aggregator(JACOBIAN)
+
+
+def test_fallbacks_of_the_loss_weighting_are_counted():
+    aggregator = aggregators.get("pcgrad", loss_weighting="gls")
+    aggregator(JACOBIAN, [1.0, -1.0, 1.0])
+    assert int(aggregator.fallbacks()) == 1
 
 
 def test_average_of_weights_is_bias_corrected():

@@ -61,3 +61,8 @@ def test_a_name_is_registered_once():
 def test_examples_run():
     result = doctest.testmod(registry)
     assert result.attempted and not result.failed
+
+
+def test_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match="`kind` must be one of"):
+        aggregators.names("loses")

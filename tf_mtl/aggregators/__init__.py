@@ -36,26 +36,23 @@ from tf_mtl.aggregators.rlw import RandomLossWeighting
 from tf_mtl.aggregators.row_aggregator import RowAggregator
 from tf_mtl.aggregators.row_tracking import RowTracking
 from tf_mtl.aggregators.sdmgrad import SDMGrad
+from tf_mtl.aggregators.single import Single
 from tf_mtl.aggregators.stch import SmoothTchebycheff
 from tf_mtl.aggregators.upgrad import UPGrad
 from tf_mtl.aggregators.uw import UncertaintyWeighting
 
 __all__ = [
-    "UPGrad",
-    "SDMGrad",
-    "NashMTL",
-    "MGDA",
-    "FairGrad",
-    "DualProj",
-    "CAGrad",
     "Aggregator",
     "AlignedMTL",
+    "CAGrad",
     "ConFIG",
     "DBMTL",
+    "DualProj",
     "DynamicWeightAverage",
     "EqualWeighting",
     "ExcessMTL",
     "FAMO",
+    "FairGrad",
     "FixedWeighting",
     "GeometricLoss",
     "GradCraft",
@@ -69,15 +66,20 @@ __all__ = [
     "IMTLG",
     "IMTLL",
     "LossWeighting",
+    "MGDA",
     "MetaBalance",
     "MoCo",
+    "NashMTL",
     "PCGrad",
     "PCGradPlus",
     "RandomGradientWeighting",
     "RandomLossWeighting",
     "RowAggregator",
     "RowTracking",
+    "SDMGrad",
+    "Single",
     "SmoothTchebycheff",
+    "UPGrad",
     "UncertaintyWeighting",
     "get",
     "get_class",

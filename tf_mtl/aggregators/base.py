@@ -65,6 +65,15 @@ class Aggregator:
         """All state, in creation order, for checkpoints and replicas."""
         return list(self._variables)
 
+    def fallbacks(self) -> tf.Tensor:
+        """Number of steps that took the mean for want of a result, int32 scalar."""
+        return tf.convert_to_tensor(self.fallback_count)
+
+    @property
+    def needs_losses(self) -> bool:
+        """Whether a call must give the values of the losses."""
+        return self.uses_losses
+
     @property
     def step_variables(self) -> list[keras.Variable]:
         """The state that a step which is undone must put back."""
@@ -255,7 +264,7 @@ class Aggregator:
                 "Received a first axis of unknown size. Use `tf.ensure_shape`."
             )
         self.build(num_tasks)
-        if losses is None and self.uses_losses:
+        if losses is None and self.needs_losses:
             raise ValueError(
                 f"`losses` must be given to {type(self).__name__}, which reads their "
                 "values. Received: losses=None."

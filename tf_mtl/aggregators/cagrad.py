@@ -57,6 +57,8 @@ class CAGrad(GramianWeighting):
     def _weights(
         self, gramian: tf.Tensor, losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
-        weights = max_min_in_ball(gramian, self._shares(present), self.c)
-        divisors = (1.0, 1.0 + self.c**2, 1.0 + self.c)
-        return weights / divisors[self.rescale]
+        center = self._shares(present)
+        weights = max_min_in_ball(gramian, center, self.c)
+        divisor = (1.0, 1.0 + self.c**2, 1.0 + self.c)[self.rescale]
+        is_moved = tf.reduce_any(weights != center)
+        return tf.where(is_moved, weights / divisor, weights)

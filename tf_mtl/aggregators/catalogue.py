@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import re
-from typing import Any, Literal
+from typing import Literal
 
 from tf_mtl.aggregators.base import Aggregator
 from tf_mtl.aggregators.registry import get, get_class, names
@@ -11,9 +11,6 @@ from tf_mtl.aggregators.row_aggregator import RowAggregator
 
 # Sizes that stand for themselves: no method has state of such a size of its own.
 _TASKS, _PARAMETERS = 7, 1009
-
-# What methods cannot do without.
-_ARGUMENTS: dict[str, dict[str, Any]] = {"fixed": {"weights": [1.0] * _TASKS}}
 
 _COSTS = {
     "loss": "nothing",
@@ -65,7 +62,7 @@ def table(kind: Literal["loss", "gramian", "rows"] | None = None) -> str:
 
 def _entry(name: str) -> Entry:
     cls = get_class(name)
-    aggregator = get(name, **_ARGUMENTS.get(name, {}))
+    aggregator = get(name)
     aggregator.build(_TASKS)
     if isinstance(aggregator, RowAggregator):
         aggregator.build_rows([(_PARAMETERS,)])

@@ -4,14 +4,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_mtl.aggregators.checks import check_positive
 from tf_mtl.aggregators.gramian_weighting import GramianWeighting
 from tf_mtl.aggregators.reduction import reduced
 from tf_mtl.aggregators.registry import register
 from tf_mtl.aggregators.solvers import fair_weights
 
-# Beyond it the solver would need more steps than it takes.
-_LARGEST_ALPHA = 10.0
+# Outside of it the solver would need more steps than it takes.
+_SMALLEST_ALPHA, _LARGEST_ALPHA = 0.5, 5.0
 
 
 @register("fairgrad")
@@ -27,7 +26,7 @@ class FairGrad(GramianWeighting):
     `n^(-2 alpha / (1 + alpha))`.
 
     Args:
-        alpha: float in `(0, 10]`.
+        alpha: float in `[0.5, 5]`.
         max_norm: positive float or None, see `GramianWeighting`.
         **kwargs: see `GramianWeighting`. A `preference` gives the units that gains are
             measured in: the shares times the number of tasks.
@@ -49,11 +48,11 @@ class FairGrad(GramianWeighting):
         self, alpha: float = 2.0, max_norm: float | None = 1.0, **kwargs: Any
     ) -> None:
         super().__init__(max_norm=max_norm, **kwargs)
-        self.alpha = check_positive("alpha", alpha)
-        if alpha > _LARGEST_ALPHA:
+        self.alpha = float(alpha)
+        if not _SMALLEST_ALPHA <= alpha <= _LARGEST_ALPHA:
             raise ValueError(
-                f"`alpha` must be at most {_LARGEST_ALPHA}; for more, MGDA is the "
-                f"limit. Received: alpha={alpha}."
+                f"`alpha` must be in [{_SMALLEST_ALPHA}, {_LARGEST_ALPHA}]. Received: "
+                f"alpha={alpha}. The limits are equal weights, at 0, and MGDA."
             )
 
     def get_config(self) -> dict[str, Any]:

@@ -67,6 +67,17 @@ class GradientAggregator(Aggregator):
         """Whether the loss weighting wants to see the losses after the update."""
         return self.loss_weighting is not None and self.loss_weighting.observes_update
 
+    def fallbacks(self) -> tf.Tensor:
+        """Number of steps that took the mean, those of the loss weighting included."""
+        nested = self.loss_weighting
+        return super().fallbacks() + (0 if nested is None else nested.fallbacks())
+
+    @property
+    def needs_losses(self) -> bool:
+        """Whether the method or its loss weighting reads the values of the losses."""
+        nested = self.loss_weighting
+        return self.uses_losses or (nested is not None and nested.uses_losses)
+
     def loss_weights(
         self, losses: tf.Tensor, present: tf.Tensor | None = None
     ) -> tf.Tensor:

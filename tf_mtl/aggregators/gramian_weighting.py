@@ -2,13 +2,15 @@
 
 from typing import Any, ClassVar, Literal
 
-import keras
 import tensorflow as tf
 
 from tf_mtl.aggregators.base import all_finite, task_mask
 from tf_mtl.aggregators.gradient_aggregator import GradientAggregator
 from tf_mtl.aggregators.rows import as_float, as_rows, per_task, weighted_sum
 from tf_mtl.aggregators.weighting import Weighting
+
+# Of inner products of float32 rows, relative to the norms.
+_PRECISION = 1e-7
 
 
 class GramianWeighting(GradientAggregator, Weighting):
@@ -23,6 +25,7 @@ class GramianWeighting(GradientAggregator, Weighting):
             towers where the model knows its representation.
         loss_weighting: see `GradientAggregator`.
         normalize_to: see `GradientAggregator`. Its factor is kept with the weights.
+            Lengths are those at the surface that the Gramian was taken at.
         max_norm: see `GradientAggregator`. It looks at the direction of each step.
         ema: see `Weighting`. The average takes in the weights that are new.
         preference: see `Aggregator`.
@@ -81,12 +84,11 @@ class GramianWeighting(GradientAggregator, Weighting):
         # Outside XLA a linear solver raises when it meets NaN.
         products = tf.where(usable, products, tf.eye(num_tasks, dtype=tf.float64))
         losses = tf.where(usable, losses, 1.0)
-        return self._settled(
-            lambda: self._limited(self._kept(products, losses, present), products),
-            usable,
-            present,
-            gramian.dtype,
+        weights = self._settled(
+            lambda: self._kept(products, losses, present), usable, present
         )
+        limited = weights * self._limiting(quadratic_form(products, weights))
+        return tf.cast(limited, gramian.dtype)
 
     def is_due(self) -> tf.Tensor:
         """Bool scalar: whether the next step computes new weights."""
@@ -106,7 +108,7 @@ class GramianWeighting(GradientAggregator, Weighting):
             float32 tensor of shape `(num_tasks,)`.
         """
         self._grow_older()
-        return tf.cast(tf.where(present, self._last.value, 0.0), tf.float32)
+        return tf.cast(tf.where(present, self._remembered(), 0.0), tf.float32)
 
     def __call__(
         self,
@@ -135,8 +137,8 @@ class GramianWeighting(GradientAggregator, Weighting):
             present: bool tensor of shape `(num_tasks,)`.
 
         Returns:
-            float64 tensor of shape `(num_tasks,)`. NaN anywhere says that there is no
-            solution: the step then takes the mean, and counts it.
+            float64 tensor of shape `(num_tasks,)`. NaN for a present task says that
+            there is no solution: the step then takes the mean, and counts it.
         """
         raise NotImplementedError
 
@@ -144,10 +146,9 @@ class GramianWeighting(GradientAggregator, Weighting):
         super()._build_options(num_tasks)
         if self.update_every > 1:
             self._age = self.add_variable("steps_since_update", dtype="int32")
-            mean = keras.initializers.Constant(1.0 / num_tasks)
-            self._last = self.add_variable(
-                "last_weights", (num_tasks,), initializer=mean, task_axes=1
-            )
+            self._last = self.add_variable("last_weights", (num_tasks,), task_axes=1)
+            # Tasks that were present when weights were computed.
+            self._known = self.add_variable("known_weights", (num_tasks,), task_axes=1)
 
     def _kept(
         self, gramian: tf.Tensor, losses: tf.Tensor, present: tf.Tensor
@@ -155,33 +156,48 @@ class GramianWeighting(GradientAggregator, Weighting):
         """New weights when they are due, else those of the last time."""
         if self.update_every == 1:
             return self._new(gramian, losses, present)
-        weights = tf.cond(
-            self.is_due(),
-            lambda: self._new(gramian, losses, present),
-            lambda: self._last.value,
-        )
-        self._last.assign(weights)
+
+        def renew() -> tf.Tensor:
+            weights = self._new(gramian, losses, present)
+            self._last.assign(weights)
+            self._known.assign(tf.ones_like(weights))
+            return weights
+
+        weights = tf.cond(self.is_due(), renew, self._remembered)
         self._grow_older()
         return weights
+
+    def _remembered(self) -> tf.Tensor:
+        """Weights of the last time; their mean for tasks that had none yet."""
+        known = self._known.value
+        mean = tf.math.divide_no_nan(
+            tf.reduce_sum(known * self._last.value), tf.reduce_sum(known)
+        )
+        return tf.where(known > 0.0, self._last.value, mean)
 
     def _new(
         self, gramian: tf.Tensor, losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
-        weights = self._smoothed(self._weights(gramian, losses, present))
-        weights = tf.where(present, weights, 0.0)
+        # What is said of absent tasks must not spoil the average.
+        weights = tf.where(present, self._weights(gramian, losses, present), 0.0)
+        weights = tf.where(present, self._smoothed(weights), 0.0)
         mean = self._shares(present)
         return weights * self._normalizing(
             quadratic_form(gramian, weights), quadratic_form(gramian, mean)
         )
-
-    def _limited(self, weights: tf.Tensor, gramian: tf.Tensor) -> tf.Tensor:
-        return weights * self._limiting(quadratic_form(gramian, weights))
 
     def _grow_older(self) -> None:
         self._age.assign((self._age + 1) % self.update_every)
 
 
 def quadratic_form(gramian: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Squared norm of the weighted sum of rows, float64 scalar, at least 0."""
+    """Squared norm of the weighted sum of rows, float64 scalar.
+
+    Inner products of float32 rows are good to 1e-7 of the norms: where the terms cancel
+    further than that, the answer is that floor, so that nothing is divided by what is
+    only rounding.
+    """
     product = tf.tensordot(weights, tf.linalg.matvec(gramian, weights), 1)
-    return tf.maximum(product, 0.0)
+    norms = tf.sqrt(tf.maximum(tf.linalg.diag_part(gramian), 0.0))
+    floor = _PRECISION * tf.square(tf.reduce_sum(tf.abs(weights) * norms))
+    return tf.maximum(product, floor)

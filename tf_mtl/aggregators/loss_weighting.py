@@ -40,12 +40,13 @@ class LossWeighting(Weighting):
         values, present = self._task_inputs(losses.shape[0], losses, present)
         usable = all_finite([values])
         values = tf.where(usable, values, 1.0)
-        return self._settled(
-            lambda: self._smoothed(self._weights(values, present)),
-            usable,
-            present,
-            losses.dtype,
-        )
+
+        def hook() -> tf.Tensor:
+            # What is said of absent tasks must not spoil the average.
+            weights = tf.where(present, self._weights(values, present), 0.0)
+            return self._smoothed(weights)
+
+        return tf.cast(self._settled(hook, usable, present), losses.dtype)
 
     def loss_weights(
         self, losses: tf.Tensor, present: tf.Tensor | None = None

@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 import tensorflow as tf
 
 from tf_mtl.aggregators.gramian_weighting import GramianWeighting
+from tf_mtl.aggregators.positive import positive
 from tf_mtl.aggregators.registry import register
 from tf_mtl.aggregators.solvers import min_norm_on_simplex
 
@@ -73,7 +74,7 @@ class MGDA(GramianWeighting):
         if self.normalization in ("l2", "loss+"):
             scales *= norms
         if self.normalization in ("loss", "loss+"):
-            scales *= losses
+            scales *= positive(losses)
         if self.drop_zero_rows:
             present &= norms > 0.0
         inverse = tf.math.divide_no_nan(1.0, scales)

@@ -46,7 +46,13 @@ def names(kind: Literal["loss", "gramian", "rows"] | None = None) -> list[str]:
 
     Returns:
         List of str.
+
+    Raises:
+        ValueError: if there is no such kind.
     """
+    kinds = ("loss", "gramian", "rows")
+    if kind is not None and kind not in kinds:
+        raise unknown_name_error("kind", kind, kinds)
     return sorted(
         name for name, cls in _REGISTRY.items() if kind is None or cls.kind == kind
     )

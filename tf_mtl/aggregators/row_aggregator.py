@@ -1,11 +1,12 @@
 """RowAggregator: methods that look at the entries of the gradients."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import tensorflow as tf
 
-from tf_mtl.aggregators.base import all_finite, where_kept
+from tf_mtl.aggregators.base import all_finite
 from tf_mtl.aggregators.gradient_aggregator import GradientAggregator
 from tf_mtl.aggregators.rows import (
     as_float,
@@ -104,21 +105,32 @@ class RowAggregator(GradientAggregator):
         usable = finite if usable is None else finite & usable
         rows = [tf.where(usable, block, tf.zeros_like(block)) for block in rows]
         losses = tf.where(usable, losses, 1.0)
-        means = [weighted_sum(b, self._shares(present), present) for b in rows]
+
+        def means() -> list[tf.Tensor]:
+            return [weighted_sum(b, self._shares(present), present) for b in rows]
 
         def hook() -> list[tf.Tensor]:
             found = self._combine_blocks(
                 rows, ids or [None] * len(rows), losses, present
             )
-            factor = self._normalizing(squared_norm(found), squared_norm(means))
-            factor *= self._limiting(tf.square(factor) * squared_norm(found))
-            return [direction * tf.cast(factor, direction.dtype) for direction in found]
+            if self.normalize_to is None:
+                return self._shortened(found)
+            factor = self._normalizing(squared_norm(found), squared_norm(means()))
+            return self._shortened(_scaled(found, factor))
+
+        def fallback() -> list[tf.Tensor]:
+            # The mean of all rows is work that few steps need.
+            nan = [
+                tf.fill(tf.shape(b)[1:], tf.constant(math.nan, b.dtype)) for b in rows
+            ]
+            return tf.cond(usable, lambda: self._shortened(means()), lambda: nan)
 
         directions, keep = self._guard(hook, usable, present)
         self._commit(keep, present)
+        directions = tf.cond(keep, lambda: directions, fallback)
         return [
-            tf.cast(where_kept(keep, usable, direction, mean), block.dtype)
-            for direction, mean, block in zip(directions, means, blocks, strict=True)
+            tf.cast(direction, block.dtype)
+            for direction, block in zip(directions, blocks, strict=True)
         ]
 
     def __call__(
@@ -133,6 +145,12 @@ class RowAggregator(GradientAggregator):
         jacobian *= per_task(self.loss_weights(losses, present), jacobian)
         [direction] = self.combine([jacobian], losses, present)
         return direction
+
+    def _shortened(self, directions: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Applies `max_norm`."""
+        if self.max_norm is None:
+            return directions
+        return _scaled(directions, self._limiting(squared_norm(directions)))
 
     def _build_rows(self, shapes: Sequence[tuple[int, ...]]) -> None:
         """Hook: creates state that depends on the variables."""
@@ -166,3 +184,7 @@ class RowAggregator(GradientAggregator):
 
     def _commit(self, keep: tf.Tensor, present: tf.Tensor) -> None:
         """Writes what `_combine_blocks` left to be written, if the step counts."""
+
+
+def _scaled(directions: list[tf.Tensor], factor: tf.Tensor) -> list[tf.Tensor]:
+    return [direction * tf.cast(factor, direction.dtype) for direction in directions]

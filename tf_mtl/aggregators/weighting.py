@@ -41,14 +41,12 @@ class Weighting(Aggregator):
         hook: Callable[[], tf.Tensor],
         usable: tf.Tensor,
         present: tf.Tensor,
-        dtype: tf.DType,
     ) -> tf.Tensor:
         """Runs `hook`, then sees to absent tasks and to results that are not finite."""
 
         def masked_hook() -> list[tf.Tensor]:
-            return [tf.cast(tf.where(present, hook(), 0.0), dtype)]
+            return [tf.where(present, hook(), 0.0)]
 
         [weights], keep = self._guard(masked_hook, usable, present)
-        mean = tf.cast(self._shares(present), dtype)
-        weights = where_kept(keep, usable, weights, mean)
-        return tf.where(present, weights, tf.zeros_like(weights))
+        weights = where_kept(keep, usable, weights, self._shares(present))
+        return tf.where(present, weights, 0.0)
