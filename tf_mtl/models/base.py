@@ -307,8 +307,9 @@ class MultiTaskModel(TaskTrainer):
             )
             for i, gradient in zip(places, below, strict=True):
                 found[i] = gradients.add_gradients(found[i], gradient)
-        plain = gradients.add_penalty(tape, penalty, found, variables)
-        return Backward(plain, [None] * len(variables))
+        none: list[gradients.Gradient] = [None] * len(variables)
+        penalties = gradients.add_penalty(tape, penalty, none, variables)
+        return Backward(found, none, penalties)
 
     def _weighted_cotangents(
         self, cotangents: tf.Tensor, weights: tf.Tensor

@@ -155,8 +155,9 @@ class MultiTask(TaskTrainer):
             next(g for g in column if g is not None) if alone else g
             for column, alone, g in zip(columns, is_private, weighted, strict=True)
         ]
-        plain = gradients.add_penalty(tape, penalty, found, variables)
-        return Backward(plain, [None] * len(variables))
+        none: list[gradients.Gradient] = [None] * len(variables)
+        penalties = gradients.add_penalty(tape, penalty, none, variables)
+        return Backward(found, none, penalties)
 
     def variable_groups(self, inputs: Any) -> dict[str, tuple[frozenset[str], ...]]:
         """Which task reaches which variable, for an example batch.

@@ -27,14 +27,17 @@ class Backward:
 
     Attributes:
         plain: list over variables, this replica's gradient, which the optimizer sums
-            over replicas: that of a variable that a single task reaches, of a loss with
-            weights, and of a penalty; else `None`.
+            over replicas: that of a variable that a single task reaches, and of a loss
+            with weights; else `None`.
         shared: list over variables, the aggregated rows of a shared variable, else
             `None`. Summed over replicas already.
+        penalty: list over variables, this replica's gradient of the regularisation
+            losses, where it is not in `plain`; else `None`.
     """
 
     plain: list[gradients.Gradient]
     shared: list[gradients.Gradient]
+    penalty: list[gradients.Gradient]
 
 
 @dataclasses.dataclass(frozen=True)

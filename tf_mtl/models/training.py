@@ -374,8 +374,14 @@ class TaskTrainer(ResumableModel, abc.ABC):
             return replica_sum(tf.stack(self._weighted(seen[0].losses)))
 
         backward = self._backward(inputs, losses_fn, total_losses, present, is_due)
-        totals = self._totals(backward)
-        return totals if is_due else self._limited(totals), seen[0]
+        shared = [
+            None if g is None else gradients.share_of_replica(g)
+            for g in backward.shared
+        ]
+        totals = _added(backward.plain, shared)
+        if not is_due:
+            totals = self._limited(totals)
+        return _added(totals, backward.penalty), seen[0]
 
     def _backward(
         self,
@@ -428,7 +434,7 @@ class TaskTrainer(ResumableModel, abc.ABC):
             for block, direction in zip(rows.blocks, directions, strict=True)
         }
         shared = [by_id.get(id(v.value)) for v in self.trainable_variables]
-        return Backward(plain, shared)
+        return Backward(plain, shared, [None] * len(plain))
 
     def _row_method(self) -> aggregators.RowAggregator | None:
         """What turns task gradients into directions entry by entry, if anything."""
@@ -445,7 +451,8 @@ class TaskTrainer(ResumableModel, abc.ABC):
             penalty = self.penalty()
         targets = [*losses] if penalty is None else [*losses, penalty]
         found = tape.gradient(targets, variables)
-        return Backward(found, [None] * len(found))
+        none: list[gradients.Gradient] = [None] * len(found)
+        return Backward(found, none, none)
 
     def _reuses_weights(self) -> bool:
         """Whether some steps can do without the gradients of the tasks."""
@@ -475,18 +482,6 @@ class TaskTrainer(ResumableModel, abc.ABC):
                 lambda g: g * tf.cast(factor, g.dtype), totals[i]
             )
         return totals
-
-    def _totals(self, backward: Backward) -> list[gradients.Gradient]:
-        """Gradients of all kinds added, rows of tables summed by id."""
-        found = []
-        for plain, shared in zip(backward.plain, backward.shared, strict=True):
-            if shared is not None:
-                shared = gradients.share_of_replica(shared)
-            gradient = gradients.add_gradients(plain, shared)
-            if isinstance(gradient, tf.IndexedSlices):
-                gradient = gradients.unique_slices(gradient)
-            found.append(gradient)
-        return found
 
     def _on_all_replicas(self, condition: tf.Tensor) -> tf.Tensor:
         return replica_sum(tf.cast(condition, tf.int32)) == num_replicas()
@@ -560,8 +555,11 @@ class TaskTrainer(ResumableModel, abc.ABC):
     def _step_logs(self) -> dict[str, tf.Tensor]:
         """What is not a metric: counts that are kept as state."""
         logs = dict(self.extra_logs())
-        if self.aggregator is not None and self.aggregator.kind != "loss":
-            logs["fallbacks"] = tf.convert_to_tensor(self.aggregator.fallback_count)
+        aggregator = self.aggregator
+        if aggregator is not None and (
+            aggregator.kind != "loss" or aggregator.needs_losses
+        ):
+            logs["fallbacks"] = aggregator.fallbacks()
         return logs
 
     def _get_metrics_result_or_logs(self, logs: Any) -> Any:
@@ -604,6 +602,19 @@ def _check_accumulation(optimizer: Any, aggregator: Any) -> None:
                 f"batch. Received: gradient_accumulation_steps={steps} with the "
                 f"aggregator {type(aggregator).__name__}. Use a larger batch."
             )
+
+
+def _added(
+    first: Sequence[gradients.Gradient], second: Sequence[gradients.Gradient]
+) -> list[gradients.Gradient]:
+    """Sums by variable, rows of tables summed by id."""
+    totals = []
+    for pair in zip(first, second, strict=True):
+        total = gradients.add_gradients(*pair)
+        if isinstance(total, tf.IndexedSlices):
+            total = gradients.unique_slices(total)
+        totals.append(total)
+    return totals
 
 
 def _then_zero(_: Any) -> tf.Tensor:
