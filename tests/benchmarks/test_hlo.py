@@ -228,7 +228,7 @@ def test_jax_gives_the_results_of_tensorflow(folder, jax_python, tmp_path):
     done = run_script(jax_python, folder, *options)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = json.loads(output.read_text())["rows"]
-    methods = {"ew", "pcgrad", "gradcraft:representation"}
+    methods = {"ew", "pcgrad, parameters", "gradcraft, representation"}
     assert {row["method"] for row in rows} == methods
     assert all(row["milliseconds"] > 0 and row["ratio"] > 0 for row in rows)
 

@@ -57,7 +57,7 @@ def test_methods_are_read_with_surface_and_options():
         Method("gradcraft", "representation", {"tau": 0.5, "ema": 0.9}),
     ]
     assert methods[1].label == "gradcraft, representation, tau=0.5, ema=0.9"
-    assert methods[1].make(3).tau == 0.5
+    assert methods[1].make().tau == 0.5
 
 
 def test_all_stands_for_every_method_on_its_surfaces():
@@ -72,6 +72,24 @@ def test_all_stands_for_every_method_on_its_surfaces():
 def test_a_wrong_method_is_refused(item):
     with pytest.raises(ValueError, match="gradcraft|surface|tau"):
         parse_methods([item])
+
+
+def test_models_are_measured_side_by_side():
+    rows = step.run(
+        num_tasks=[2],
+        vocabularies=[400],
+        methods=["ew"],
+        models=["mmoe", "drgrad"],
+        batch_size=8,
+        plain_keras=False,
+        rounds=1,
+        calls=1,
+        jit_compile=False,
+        out=io.StringIO(),
+    )
+    assert [row.model for row in rows] == ["mmoe", "drgrad"]
+    assert rows[0].ratio == 1.0
+    assert rows[1].parameters > rows[0].parameters > 0
 
 
 def test_summary_compares_vocabularies(rows):

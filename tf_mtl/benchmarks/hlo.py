@@ -124,7 +124,7 @@ def export_step(configuration: Configuration) -> ExportedStep:
     model(batch[0])
     model.compile(
         optimizers.LazyAdam(1e-3),
-        aggregator=configuration.method.make(configuration.workload.num_tasks),
+        aggregator=configuration.method.make(),
         surface=configuration.method.surface,
     )
     step = tf.function(model.train_step, jit_compile=True, autograph=False)
@@ -177,6 +177,7 @@ def _write(
         np.savez_compressed(folder / f"{name}.npz", **arrays)
     workload = configuration.workload
     config = {
+        "label": configuration.method.label,
         "method": configuration.method.name,
         "surface": configuration.method.surface,
         "num_tasks": workload.num_tasks,

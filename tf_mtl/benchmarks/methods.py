@@ -2,17 +2,12 @@
 
 import ast
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tf_mtl import aggregators
 from tf_mtl.models.training import SURFACES
 from tf_mtl.names import unknown_name_error
-
-# What methods cannot do without, as functions of the number of tasks.
-_REQUIRED: dict[str, Callable[[int], dict[str, Any]]] = {
-    "fixed": lambda num_tasks: {"weights": [1.0] * num_tasks}
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +36,9 @@ class Method:
         parts = [self.name] if is_loss else [self.name, self.surface]
         return ", ".join([*parts, *(f"{k}={v}" for k, v in self.options.items())])
 
-    def make(self, num_tasks: int) -> aggregators.Aggregator:
+    def make(self) -> aggregators.Aggregator:
         """A fresh aggregator."""
-        required = _REQUIRED.get(self.name, lambda _: {})(num_tasks)
-        return aggregators.get(self.name, **(required | dict(self.options)))
+        return aggregators.get(self.name, **self.options)
 
 
 def parse_methods(items: Sequence[str]) -> list[Method]:
@@ -72,7 +66,7 @@ def parse_methods(items: Sequence[str]) -> list[Method]:
     for method in methods:  # A wrong one fails before anything is measured.
         if method.surface not in SURFACES:
             raise unknown_name_error("surface", method.surface, SURFACES)
-        method.make(num_tasks=2)
+        method.make()
     return methods
 
 

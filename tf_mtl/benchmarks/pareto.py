@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import TextIO
 
 import keras
 import numpy as np
@@ -19,9 +19,6 @@ STARTS = ((-8.5, 7.5), (-8.5, 5.0), (0.0, 0.0), (9.0, 9.0), (10.0, -8.0))
 # The losses go down to -20; logarithms and ratios of losses want positive ones.
 _SHIFT = 21.0
 _FLOOR = 5e-6
-
-# What methods cannot do without.
-_ARGUMENTS: dict[str, dict[str, Any]] = {"fixed": {"weights": [0.3, 0.7]}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +118,7 @@ def run(
     """
     runs = []
     for name in methods:
-        aggregator = aggregators.get(name, **_ARGUMENTS.get(name, {}))
+        aggregator = aggregators.get(name)
         descent = _Descent(aggregator, learning_rate, epochs, steps_per_epoch)
         found = [descent.run(name, start) for start in starts]
         gaps = "  ".join(f"{each.gap:6.3f}" for each in found)

@@ -236,9 +236,8 @@ def run_group(
 def describe(folder: pathlib.Path) -> Row:
     """The row of a configuration before it has run."""
     config = json.loads((folder / "config.json").read_text())
-    method, surface = config["method"], config["surface"]
     return Row(
-        method if surface == "parameters" else f"{method}:{surface}",
+        config["label"],
         (config["num_tasks"], config["batch_size"], config["vocabulary"]),
     )
 

@@ -1,6 +1,8 @@
 """Time of one train step: methods x surfaces x tasks x vocabulary sizes."""
 
 import dataclasses
+import gc
+import math
 import os
 import pathlib
 import platform
@@ -29,6 +31,10 @@ METHODS = (
     "pcgrad:representation",
 )
 
+# Methods that are measured in turns. XLA keeps each compiled step mapped in memory, and
+# a process may have so many maps only: fifty steps are too many.
+_GROUP = 12
+
 # Runs of a solver in one timed call: a single one is shorter than the call.
 _SOLVES = 50
 
@@ -40,17 +46,22 @@ class Row:
     Attributes:
         num_tasks: int.
         vocabulary: int, rows of all tables.
+        model: name of the architecture.
+        parameters: int, trainable ones beside the embedding tables.
         method: aggregator, surface and options, or the plain Keras model.
         milliseconds: median time of a step.
-        ratio: that time over the time of equal weights, same tasks and vocabulary.
+        ratio: that time over the time of the first model and method, same tasks and
+            vocabulary.
         compile_seconds: time of the first step.
-        compile_ratio: that time over the time of equal weights.
+        compile_ratio: that time over the time of the first model and method.
         solver_milliseconds: time from the Gramian to the weights alone; `None` for
             methods of another kind.
     """
 
     num_tasks: int
     vocabulary: int
+    model: str
+    parameters: int
     method: str
     milliseconds: float
     ratio: float
@@ -63,6 +74,7 @@ def run(
     num_tasks: Sequence[int] = (2, 6, 14),
     vocabularies: Sequence[int] = (10**4, 10**6, 10**7),
     methods: Sequence[str] = METHODS,
+    models: Sequence[str] = ("mmoe",),
     batch_size: int = 2048,
     plain_keras: bool = True,
     rounds: int = 15,
@@ -76,6 +88,7 @@ def run(
         num_tasks: numbers of tasks.
         vocabularies: rows of all embedding tables together.
         methods: see `parse_methods`; the first is the reference.
+        models: names of architectures; the first is the reference.
         batch_size: int.
         plain_keras: bool. Whether to measure the plain Keras model as well.
         rounds: int, see `interleaved_medians`.
@@ -88,20 +101,27 @@ def run(
     """
     print(f"Device: {device_name()}", file=out)
     rows = []
+    found = parse_methods(methods)
     for count in num_tasks:
         workloads = [Workload(count, size, batch_size) for size in vocabularies]
-        group = _measure(
-            workloads,
-            parse_methods(methods),
-            plain_keras,
-            rounds,
-            calls,
-            jit_compile,
-            out,
-        )
-        print("\n".join(_line(row) for row in group), file=out, flush=True)
-        rows += group
-        keras.backend.clear_session()
+        for start in range(1, max(len(found), 2), _GROUP):
+            # The reference takes part in every group, and is shown once.
+            group = _measure(
+                workloads,
+                [found[0], *found[start : start + _GROUP]],
+                models,
+                plain_keras and start == 1,
+                rounds,
+                calls,
+                jit_compile,
+                out,
+            )
+            if start > 1:
+                group = [row for row in group if row.method != found[0].label]
+            print("\n".join(_line(row) for row in group), file=out, flush=True)
+            rows += group
+            keras.backend.clear_session()
+            gc.collect()
     return rows
 
 
@@ -118,12 +138,16 @@ def summary(rows: Sequence[Row]) -> str:
     """How the time of each method depends on the vocabulary."""
     lines = ["Time at the largest vocabulary over time at the smallest:"]
     for count in sorted({row.num_tasks for row in rows}):
-        for method in dict.fromkeys(row.method for row in rows):
-            mine = [r for r in rows if (r.num_tasks, r.method) == (count, method)]
+        for name in dict.fromkeys(_name(row.model, row.method) for row in rows):
+            mine = [
+                row
+                for row in rows
+                if (row.num_tasks, _name(row.model, row.method)) == (count, name)
+            ]
             mine.sort(key=lambda row: row.vocabulary)
             if len(mine) > 1:
                 ratio = mine[-1].milliseconds / mine[0].milliseconds
-                lines.append(f"  T={count:<3} {method:28} {ratio:6.2f}")
+                lines.append(f"  T={count:<3} {name:28} {ratio:6.2f}")
     return "\n".join(lines) if len(lines) > 1 else ""
 
 
@@ -145,51 +169,69 @@ def write(rows: Sequence[Row], path: str) -> None:
 def _measure(
     workloads: Sequence[Workload],
     methods: Sequence[Method],
+    models: Sequence[str],
     plain_keras: bool,
     rounds: int,
     calls: int,
     jit_compile: bool,
     out: TextIO,
 ) -> list[Row]:
-    """All vocabularies and methods for one number of tasks, in turns."""
-    steps: dict[tuple[int, str], Callable[[], None]] = {}
-    first: dict[tuple[int, str], float] = {}
+    """All vocabularies, models and methods for one number of tasks, in turns."""
+    # By vocabulary, model and method.
+    steps: dict[tuple[int, str, str], Callable[[], None]] = {}
+    first: dict[tuple[int, str, str], float] = {}
+    sizes: dict[tuple[int, str, str], int] = {}
 
-    def add(workload: Workload, model: keras.Model, name: str) -> None:
-        key = (workload.vocabulary, name)
-        print(f"  compiling {name}, V={workload.vocabulary:.0e} ...", file=out)
+    def add(workload: Workload, model: keras.Model, name: str, method: str) -> None:
+        key = (workload.vocabulary, name, method)
+        print(
+            f"  compiling {_name(name, method)}, V={workload.vocabulary:.0e} ...",
+            file=out,
+        )
         steps[key], first[key] = _train_function(model, workload.batch())
+        sizes[key] = (
+            sum(math.prod(v.shape) for v in model.trainable_variables)
+            - workload.num_features * workload.rows_per_table * workload.embedding_dim
+        )
 
     for workload in workloads:
-        # One model for all methods: each train function keeps what it was traced with.
-        model, optimizer = workload.model(), optimizers.LazyAdam(1e-3)
-        for method in methods:
-            model.compile(
-                optimizer,
-                aggregator=method.make(workload.num_tasks),
-                surface=method.surface,
-                jit_compile=jit_compile,
-            )
-            add(workload, model, method.label)
+        for name in models:
+            # One model for all methods: each train function keeps what it was traced
+            # with.
+            model, optimizer = workload.model(name), optimizers.LazyAdam(1e-3)
+            for method in methods:
+                model.compile(
+                    optimizer,
+                    aggregator=method.make(),
+                    surface=method.surface,
+                    jit_compile=jit_compile,
+                )
+                add(workload, model, name, method.label)
         if plain_keras:
-            add(workload, workload.plain_keras_model(), PLAIN_KERAS)
+            add(workload, workload.plain_keras_model(), models[0], PLAIN_KERAS)
     count = workloads[0].num_tasks
     medians = interleaved_medians(steps, rounds, calls)
     solvers = _solver_times([m for m in methods if m.kind == "gramian"], count, rounds)
-    reference = methods[0].label
+    reference = (models[0], methods[0].label)
     return [
         Row(
             count,
             vocabulary,
-            name,
+            model,
+            sizes[vocabulary, model, method],
+            method,
             round(milliseconds, 2),
-            round(milliseconds / medians[vocabulary, reference], 3),
-            round(first[vocabulary, name], 1),
-            round(first[vocabulary, name] / first[vocabulary, reference], 2),
-            solvers.get(name),
+            round(milliseconds / medians[vocabulary, *reference], 3),
+            round(first[vocabulary, model, method], 1),
+            round(first[vocabulary, model, method] / first[vocabulary, *reference], 2),
+            solvers.get(method),
         )
-        for (vocabulary, name), milliseconds in medians.items()
+        for (vocabulary, model, method), milliseconds in medians.items()
     ]
+
+
+def _name(model: str, method: str) -> str:
+    return method if model == "mmoe" else f"{model}, {method}"
 
 
 def _solver_times(
@@ -200,7 +242,7 @@ def _solver_times(
     gramian = tf.matmul(rows, rows, transpose_b=True)
 
     def solver(method: Method) -> Callable[[], None]:
-        aggregator: Any = method.make(num_tasks)
+        aggregator: Any = method.make()
         aggregator.build(num_tasks)
 
         @tf.function(jit_compile=True)
@@ -236,8 +278,9 @@ def _train_function(
 
 
 def _line(row: Row) -> str:
+    name = _name(row.model, row.method)
     line = (
-        f"T={row.num_tasks:<3} V={row.vocabulary:<9.0e} {row.method:28} "
+        f"T={row.num_tasks:<3} V={row.vocabulary:<9.0e} {name:28} "
         f"{row.milliseconds:9.1f} ms  x{row.ratio:<6.2f} "
         f"compiled in {row.compile_seconds:5.1f} s  x{row.compile_ratio:<5.1f}"
     )

@@ -14,7 +14,7 @@ Batch = tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """Sizes of an MMoE model and of its batches.
+    """Sizes of a model with experts and of its batches.
 
     Args:
         num_tasks: int.
@@ -41,19 +41,29 @@ class Workload:
         """Rows of one embedding table."""
         return self.vocabulary // self.num_features
 
-    def model(self) -> models.MMoE:
-        """Our model, not compiled."""
+    def model(self, name: str = "mmoe") -> models.MultiTaskModel:
+        """One of our models, not compiled.
+
+        Args:
+            name: an architecture with experts. Where primary tasks and personal
+                features matter, these are the first task and the first feature.
+        """
         specs = [
             features.IntegerRange(
                 name,
                 num_values=self.rows_per_table - 2,
                 embedding_dim=self.embedding_dim,
+                personal=i == 0,
             )
-            for name in self._feature_names()
+            for i, name in enumerate(self._feature_names())
         ]
-        return models.MMoE(
+        tasks = [
+            Task(name, metrics=[], primary=i == 0)
+            for i, name in enumerate(self._task_names())
+        ]
+        return models.get(name)(
             specs,
-            [Task(name, metrics=[]) for name in self._task_names()],
+            tasks,
             num_experts=self.num_experts,
             expert_units=self.expert_units,
             tower_units=self.tower_units,

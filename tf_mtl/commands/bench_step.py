@@ -5,6 +5,7 @@ Examples:
   tf-mtl bench step --num_tasks=6 --vocabularies=10000,1000000 --output=step.json
   tf-mtl bench step --num_tasks=6 --vocabularies=10000 --methods=ew,all
   tf-mtl bench step --methods=ew,gradcraft:parameters:update_every=10
+  tf-mtl bench step --methods=ew --models=mmoe,split_mmoe,drgrad
 
 For each number of tasks and each vocabulary (rows of all embedding tables together),
 one MMoE (20 features with ids x 16, 4 experts 128-64, towers of 64) runs the train
@@ -33,6 +34,12 @@ def define_flags(values: flags.FlagValues) -> None:
         "method on its surfaces. The first is the reference.",
         flag_values=values,
     )
+    flags.DEFINE_list(
+        "models",
+        "mmoe",
+        "Architectures with experts; the first is the reference.",
+        flag_values=values,
+    )
     flags.DEFINE_integer("batch_size", 2048, "Rows per step.", flag_values=values)
     flags.DEFINE_integer("rounds", 15, "Turns of each method.", flag_values=values)
     flags.DEFINE_integer("calls", 4, "Steps per turn.", flag_values=values)
@@ -57,6 +64,7 @@ def run(values: flags.FlagValues) -> None:
         [int(count) for count in values.num_tasks],
         [int(float(size)) for size in values.vocabularies],
         values.methods,
+        values.models,
         values.batch_size,
         values.plain_keras,
         values.rounds,
