@@ -102,6 +102,7 @@ def test_file_may_change_any_choice_but_those_of_the_data(base, tmp_path):
         ("mmoe|ew|pcgrad", "one method each"),
         ("mmoe|all", "one method each"),
         ("mmoe|nope", "must be one of"),
+        ("mmoe|ew:parameters:nope=1", "arguments of their method.*'nope'"),
     ],
 )
 def test_malformed_variants_are_refused(base, text, message):

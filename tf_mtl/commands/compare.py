@@ -4,7 +4,7 @@ Examples:
   tf-mtl compare --dataset=drgrad_conflict --output_dir=runs/drgrad \
       --variants='mmoe,split_mmoe,split_mmoe+router,drgrad w/o gate,drgrad'
   tf-mtl compare --manual_dir=census --output_dir=runs/methods --seeds=5 \
-      --variants='mmoe|ew,mmoe|gradcraft,rare=mmoe|gradcraft:parameters:update_every=10'
+      --variants='mmoe|ew,mmoe|gradcraft,half=mmoe|gradcraft:parameters:tau=0.5'
   tf-mtl compare --dataset=drgrad_conflict --output_dir=runs/readings \
       --variants='drgrad,literal=drgrad:router={"reading": "literal"}'
 

@@ -103,7 +103,12 @@ def _changes(text: str) -> dict[str, Any]:
         changes["model"] = model.strip()
     if not methods:
         return changes
-    found = parse_methods(methods)
+    try:
+        found = parse_methods(methods)
+    except TypeError as error:
+        raise ValueError(
+            f"`variants` name arguments of their method. Received: {text!r}: {error}."
+        ) from error
     if len(found) > 1:
         raise ValueError(
             "`variants` have one method each, MODEL|METHOD. Received: "
