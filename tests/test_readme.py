@@ -28,6 +28,23 @@ def test_python_snippets_run_in_order(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "exported" / "feed" / "1" / "saved_model.pb").exists()
 
 
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_to_files(path):
+    links = re.findall(r"\]\(([^)#:]+)\)", path.read_text())
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_python_snippets_of_the_methods_page_run():
+    code = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "methods.md").read_text(), re.DOTALL
+    )
+    assert code
+    exec(compile("\n".join(code), "methods.md", "exec"), {"__name__": "methods"})
+
+
 @pytest.mark.parametrize("snippet", [s for s in snippets("sh") if "make " in s])
 def test_make_targets_exist(snippet):
     for line in snippet.strip().splitlines():

@@ -9,7 +9,7 @@ from tf_mtl.aggregators.moving_average import check_decay
 from tf_mtl.aggregators.registry import register
 from tf_mtl.aggregators.row_sums import row_norms
 from tf_mtl.aggregators.row_tracking import RowTracking, Tracked
-from tf_mtl.aggregators.rows import weighted_sum
+from tf_mtl.aggregators.rows import as_float, weighted_sum
 
 
 @register("dbmtl")
@@ -81,6 +81,7 @@ class DBMTL(RowTracking):
         self, losses: tf.Tensor, present: tf.Tensor | None = None
     ) -> tf.Tensor:
         """Derivatives of the log losses, times the factors of the loss weighting."""
+        losses = as_float(losses)
         factors = super().loss_weights(losses, present)
         if not self.log_loss:
             return factors

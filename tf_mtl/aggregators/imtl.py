@@ -31,8 +31,6 @@ class IMTL(IMTLG):
         IMPnRXEWpvr (hybrid balance). Differs as `IMTLG` and `IMTLL` do.
     """
 
-    uses_losses = True
-
     def __init__(
         self,
         guard: bool = True,

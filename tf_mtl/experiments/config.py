@@ -121,7 +121,9 @@ def _check_name(argument: str, name: str, known: Collection[str]) -> None:
 
 
 def _check_arguments(argument: str, cls: type, given: Mapping[str, Any]) -> None:
-    known = set(inspect.signature(cls).parameters)
+    # Classes pass arguments on to those of this package below them, as **kwargs.
+    ours = [base for base in cls.__mro__ if base.__module__.startswith("tf_mtl.")]
+    known = {name for base in ours for name in inspect.signature(base).parameters}
     known -= {"features", "tasks", "args", "kwargs"}
     unknown = sorted(set(given) - known)
     if unknown:

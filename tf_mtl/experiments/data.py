@@ -97,7 +97,7 @@ def make_features(
 
 
 def make_tasks(info: datasets.DatasetInfo) -> list[Task]:
-    """The tasks of a data set, the main one first.
+    """The tasks of a data set; the first is the main one, and primary.
 
     Args:
         info: the data set.
@@ -105,7 +105,10 @@ def make_tasks(info: datasets.DatasetInfo) -> list[Task]:
     Returns:
         list of `Task`, one per label.
     """
-    return [Task(name, kind) for name, kind in info.labels.items()]
+    return [
+        Task(name, kind, primary=i == 0)
+        for i, (name, kind) in enumerate(info.labels.items())
+    ]
 
 
 def prepare(config: TrainConfig) -> PreparedData:
