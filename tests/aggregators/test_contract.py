@@ -170,16 +170,30 @@ def test_second_step_does_not_retrace(method, jacobian, losses):
     assert step.experimental_get_tracing_count() == 1
 
 
-def test_graph_has_no_host_callback(method, jacobian, losses):
+def graph_nodes(method, jacobian, losses):
+    """Nodes of the graph of a step, and of each function that it calls."""
     step = compiled(method.make(TASKS), jit_compile=False)
     present = tf.fill([5], True)
     graph = step.get_concrete_function(
         tf.constant(jacobian), tf.constant(losses), present
     ).graph.as_graph_def()
-    nodes = [*graph.node]
-    for function in graph.library.function:
-        nodes += function.node_def
+    return [graph.node, *(function.node_def for function in graph.library.function)]
+
+
+def test_graph_has_no_host_callback(method, jacobian, losses):
+    nodes = sum(map(list, graph_nodes(method, jacobian, losses)), [])
     assert not [n.name for n in nodes if "PyFunc" in n.op or n.op == "NumpyFunction"]
+
+
+def test_no_step_is_compiled_anew(method, jacobian, losses):
+    # XLA compiles a slice for each place that it is taken at: `x[place]` with a place
+    # that is computed would compile in every step. `tf.gather` does not.
+    for nodes in graph_nodes(method, jacobian, losses):
+        ops = {node.name: node.op for node in nodes}
+        for node in nodes:
+            if node.op == "StridedSlice":
+                place = node.input[1].split(":")[0]
+                assert ops[place] == "Const", node.name
 
 
 def test_single_task_gets_its_plain_gradient(method, jacobian, losses):

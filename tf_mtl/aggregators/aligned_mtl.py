@@ -91,4 +91,5 @@ class AlignedMTL(GramianWeighting):
             return tf.reduce_sum(values) / tf.cast(tf.maximum(rank, 1), values.dtype)
         place = 0 if self.scale_mode == "min" else tf.maximum(rank - 1, 0) // 2
         last = values.shape[0] - 1
-        return values[tf.minimum(values.shape[0] - rank + place, last)]
+        # Not `values[...]`: XLA would compile the step anew for each place.
+        return tf.gather(values, tf.minimum(values.shape[0] - rank + place, last))
