@@ -101,9 +101,11 @@ def test_results_are_logs_and_then_new_values_of_arguments(exported):
 def test_recorded_step_is_one_step_of_training(exported):
     before = {n[0]: a for n, a in _pairs(exported, "arguments")}
     after = {n[0]: a for n, a in _pairs(exported, "results")}
-    assert before["lazy_adam/iteration:0"] == 1
-    assert after["lazy_adam/iteration:0"] == 2
-    assert "lazy_adam/learning_rate:0" not in after
+    # Keras numbers the optimizers of a process.
+    [iteration] = [name for name in after if name.endswith("/iteration:0")]
+    assert before[iteration] == 1
+    assert after[iteration] == 2
+    assert not [name for name in after if name.endswith("/learning_rate:0")]
     table, looked_up = "mmoe/embedding/id_0:0", before["id_0"]
     changed = np.any(after[table] != before[table], axis=1)
     assert set(np.flatnonzero(changed)) <= set(looked_up)

@@ -169,13 +169,19 @@ def make_aggregator(name):
     arguments = {
         "fixed": {"weights": [0.5 + 0.5 * i for i in range(len(TASKS))]},
         "igb_v2": {"seed": 0},
+        "gradvac": {"order": "natural"},
         "pcgrad": {"order": "natural"},
+        "pcgrad_plus": {"order": "natural"},
         "rgw": {"seed": 0},
         "rlw": {"seed": 0},
     }
     aggregator = aggregators.get(name, **arguments.get(name, {}))
     if name in ("igb_v2", "rgw", "rlw"):
         aggregator._normals = lambda num_tasks: tf.range(num_tasks, dtype=tf.float64)
+    if name == "graddrop":
+        aggregator._uniforms = lambda block: tf.fill(
+            tf.shape(block)[1:], tf.constant(0.4, block.dtype)
+        )
     return aggregator
 
 

@@ -60,11 +60,15 @@ class Adagrad:
                 value -= 0.01 * gradient / (np.sqrt(total[t]) + 1e-3)
 
 
+# The reference of the test below routes nothing between towers.
+UNROUTED = sorted(set(problem.ARCHITECTURES) - {"drgrad"})
+
+
 # Adagrad leaves rows alone that were not looked up, so the dense reference is exact. A
 # large epsilon lets the size of the gradients matter.
 @pytest.mark.parametrize(
     ("name", "aggregator"),
-    [*((name, "ew") for name in problem.ARCHITECTURES), ("mmoe", "fixed")],
+    [*((name, "ew") for name in UNROUTED), ("mmoe", "fixed")],
 )
 def test_steps_match_gradients_taken_task_by_task(name, aggregator):
     weights = {"ew": [1.0, 1.0, 1.0], "fixed": [0.5, 1.0, 1.5]}[aggregator]
