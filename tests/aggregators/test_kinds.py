@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_mtl import aggregators
 from tf_mtl.aggregators import GramianWeighting, LossWeighting, RowAggregator
 
 GRAMIAN = np.diag([1.0, 2.0, 3.0]).astype("float32")
@@ -37,7 +38,7 @@ class InverseLoss(LossWeighting):
 class LargestEntry(RowAggregator):
     """Takes the largest entry over tasks; fails where it is over 100."""
 
-    def _combine(self, blocks, losses, present):
+    def _combine(self, blocks, ids, losses, present):
         largest = [tf.reduce_max(block, axis=0) for block in blocks]
         return [tf.where(block <= 100.0, block, float("inf")) for block in largest]
 
@@ -175,3 +176,17 @@ def test_combine_refuses_no_block():
 def test_jacobian_is_one_block():
     jacobian = np.array([[1.0, 4.0], [3.0, 2.0]])
     np.testing.assert_array_equal(LargestEntry()(jacobian), [3.0, 4.0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "hook"),
+    [
+        (aggregators.LossWeighting, "_weights"),
+        (aggregators.GramianWeighting, "_weights"),
+        (aggregators.RowAggregator, "_combine"),
+        (aggregators.RowTracking, "_track"),
+    ],
+)
+def test_a_method_without_its_hook_cannot_be_made(kind, hook):
+    with pytest.raises(TypeError, match=f"abstract method '?{hook}"):
+        type("Unfinished", (kind,), {})()

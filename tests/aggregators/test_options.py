@@ -145,8 +145,5 @@ def test_preference_must_fit_the_tasks():
 
 
 def test_a_method_without_preference_says_so():
-    class Method(aggregators.GramianWeighting):
-        pass
-
-    with pytest.raises(ValueError, match="Method takes no `preference`"):
-        Method(preference=[1.0])
+    with pytest.raises(ValueError, match="Unsolved takes no `preference`"):
+        Unsolved(preference=[1.0])

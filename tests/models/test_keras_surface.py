@@ -215,7 +215,7 @@ def test_the_surface_must_suit_the_kind_of_aggregator():
     class Rows(tf_mtl.aggregators.RowAggregator):
         """Smallest aggregator that edits rows."""
 
-        def _combine(self, blocks, losses, present):
+        def _combine(self, blocks, ids, losses, present):
             return [block[0] for block in blocks]
 
     model = make_model("shared_bottom")

@@ -1,5 +1,6 @@
 """What all aggregators share: state, and a step that survives bad numbers."""
 
+import abc
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ import keras
 import tensorflow as tf
 
 
-class Aggregator:
+class Aggregator(abc.ABC):
     """Turns the gradients of several tasks into one update direction.
 
     Subclass one of the three kinds, `LossWeighting`, `GramianWeighting` or
@@ -29,8 +30,6 @@ class Aggregator:
         kind: `"loss"`, `"gramian"` or `"rows"`: what the method needs to see.
         uses_losses: bool. Whether the method reads the values of the losses.
         uses_preference: bool. Whether the method takes a `preference`.
-        observes_update: bool. Whether the method wants to see, by `observe`, the
-            losses of the same batch after the update: one more forward pass a step.
         fallback_count: int32 `keras.Variable`. Steps whose input was finite but
             whose result was not, so that the mean over present tasks was taken.
 
@@ -42,7 +41,6 @@ class Aggregator:
     kind: ClassVar[Literal["loss", "gramian", "rows"]]
     uses_losses: bool = False
     uses_preference: ClassVar[bool] = False
-    observes_update: bool = False
 
     def __init__(self, *, preference: Sequence[float] | None = None) -> None:
         self.preference = self._check_preference(preference)
@@ -157,6 +155,7 @@ class Aggregator:
         """Makes an unbuilt aggregator from `get_config()`."""
         return cls(**config)
 
+    @abc.abstractmethod
     def __call__(
         self,
         jacobian: tf.Tensor,
@@ -175,7 +174,14 @@ class Aggregator:
         Returns:
             Tensor of shape `(num_params,)` in the dtype of `jacobian`.
         """
-        raise NotImplementedError
+
+    @property
+    def observes_update(self) -> bool:
+        """Whether the method wants to see what an update did, see `observe`.
+
+        It costs one more forward pass a step.
+        """
+        return type(self)._observe is not Aggregator._observe
 
     def observe(self, losses: tf.Tensor, present: tf.Tensor | None = None) -> None:
         """Tells a method with `observes_update` what the update did.
@@ -196,13 +202,16 @@ class Aggregator:
 
         self._guard(hook, usable, present)
 
-    def end_epoch(self) -> None:
+    def end_epoch(self) -> None:  # noqa: B027 (optional)
         """Tells the method that an epoch is over; `fit` calls it, outside the step."""
 
-    def _observe(self, losses: tf.Tensor, present: tf.Tensor) -> None:
-        """Hook of `observe`: float64 `losses`, 1 where absent, and the bool mask."""
-        raise NotImplementedError
+    def _observe(self, losses: tf.Tensor, present: tf.Tensor) -> None:  # noqa: B027 (optional)
+        """Hook of `observe`: float64 `losses`, 1 where absent, and the bool mask.
 
+        To write it is to have `observes_update`.
+        """
+
+    @abc.abstractmethod
     def loss_weights(
         self, losses: tf.Tensor, present: tf.Tensor | None = None
     ) -> tf.Tensor:
@@ -215,15 +224,14 @@ class Aggregator:
         Returns:
             Tensor of shape `(num_tasks,)` in the dtype of `losses`.
         """
-        raise NotImplementedError
 
-    def _check_num_tasks(self, num_tasks: int) -> None:
+    def _check_num_tasks(self, num_tasks: int) -> None:  # noqa: B027 (optional)
         """Hook: raises if `num_tasks` does not suit the constructor arguments."""
 
-    def _build_options(self, num_tasks: int) -> None:
+    def _build_options(self, num_tasks: int) -> None:  # noqa: B027 (optional)
         """Creates the state of the options that all methods of a kind have."""
 
-    def _build(self, num_tasks: int) -> None:
+    def _build(self, num_tasks: int) -> None:  # noqa: B027 (optional)
         """Hook: creates the state of the method."""
 
     def _make_variable(
@@ -341,14 +349,6 @@ def all_finite(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
         tf.reduce_all(tf.math.is_finite(t)) for t in tensors if t.dtype.is_floating
     ]
     return tf.reduce_all(finite) if finite else tf.constant(True)
-
-
-def where_kept(
-    keep: tf.Tensor, usable: tf.Tensor, result: tf.Tensor, fallback: tf.Tensor
-) -> tf.Tensor:
-    """`result` if it counts; else `fallback`, or NaN where the input was unusable."""
-    nan = tf.constant(float("nan"), result.dtype)
-    return tf.where(keep, result, tf.where(usable, fallback, nan))
 
 
 def fixed_seed(seed: int | None) -> int:

@@ -49,8 +49,6 @@ class FAMO(GapWeighting):
         is between 1e-5 and 1e-2, where the paper has 1e-3.
     """
 
-    observes_update = True
-
     def __init__(
         self,
         learning_rate: float = 0.025,

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tf_mtl.aggregators.base import fixed_seed
 from tf_mtl.aggregators.registry import register
-from tf_mtl.aggregators.row_aggregator import RowAggregator
+from tf_mtl.aggregators.row_aggregator import Ids, RowAggregator
 from tf_mtl.aggregators.rows import per_task
 
 
@@ -73,7 +73,11 @@ class GradDrop(RowAggregator):
         self._seed_generator = self.add_seed_generator(self.seed)
 
     def _combine(
-        self, blocks: list[tf.Tensor], losses: tf.Tensor, present: tf.Tensor
+        self,
+        blocks: list[tf.Tensor],
+        ids: Ids,
+        losses: tf.Tensor,
+        present: tf.Tensor,
     ) -> list[tf.Tensor]:
         leak = tf.broadcast_to(tf.constant(self.leak, tf.float64), present.shape)
         return [self._drop(block, per_task(leak, block)) for block in blocks]

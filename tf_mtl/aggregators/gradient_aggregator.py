@@ -63,7 +63,7 @@ class GradientAggregator(Aggregator):
         return [*super().step_variables, *nested]
 
     @property
-    def observes_update(self) -> bool:  # type: ignore[override]
+    def observes_update(self) -> bool:
         """Whether the loss weighting wants to see the losses after the update."""
         return self.loss_weighting is not None and self.loss_weighting.observes_update
 

@@ -1,5 +1,6 @@
 """GramianWeighting: methods that look at inner products of the gradients."""
 
+import abc
 from typing import Any, ClassVar, Literal
 
 import tensorflow as tf
@@ -124,6 +125,7 @@ class GramianWeighting(GradientAggregator, Weighting):
         weights = self.weights(tf.matmul(rows, rows, transpose_b=True), losses, present)
         return tf.cast(weighted_sum(rows, weights, present), jacobian.dtype)
 
+    @abc.abstractmethod
     def _weights(
         self, gramian: tf.Tensor, losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
@@ -140,7 +142,6 @@ class GramianWeighting(GradientAggregator, Weighting):
             float64 tensor of shape `(num_tasks,)`. NaN for a present task says that
             there is no solution: the step then takes the mean, and counts it.
         """
-        raise NotImplementedError
 
     def _build_options(self, num_tasks: int) -> None:
         super()._build_options(num_tasks)

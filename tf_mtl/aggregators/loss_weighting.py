@@ -1,5 +1,6 @@
 """LossWeighting: methods that look at the losses alone."""
 
+import abc
 from typing import ClassVar, Literal
 
 import tensorflow as tf
@@ -65,6 +66,7 @@ class LossWeighting(Weighting):
         losses, present = self._task_inputs(jacobian.shape[0], losses, present)
         return weighted_sum(jacobian, self.weights(losses, present), present)
 
+    @abc.abstractmethod
     def _weights(self, losses: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         """Hook: the weights of present tasks; those of absent tasks do not matter.
 
@@ -75,4 +77,3 @@ class LossWeighting(Weighting):
         Returns:
             float64 tensor of shape `(num_tasks,)`.
         """
-        raise NotImplementedError

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tf_mtl.aggregators.magnitudes import balancing_scales, check_share
 from tf_mtl.aggregators.moving_average import MovingAverage, check_decay
 from tf_mtl.aggregators.registry import register
-from tf_mtl.aggregators.row_aggregator import RowAggregator
+from tf_mtl.aggregators.row_aggregator import Ids, RowAggregator
 from tf_mtl.aggregators.row_sums import row_norms
 from tf_mtl.aggregators.rows import weighted_sum
 
@@ -78,7 +78,11 @@ class MetaBalance(RowAggregator):
         self._norms = MovingAverage(self, "norms", self.beta, shape, task_axes=1)
 
     def _combine(
-        self, blocks: list[tf.Tensor], losses: tf.Tensor, present: tf.Tensor
+        self,
+        blocks: list[tf.Tensor],
+        ids: Ids,
+        losses: tf.Tensor,
+        present: tf.Tensor,
     ) -> list[tf.Tensor]:
         norms = tf.stack([row_norms([block]) for block in blocks], axis=1)
         before = self._norms.value

@@ -1,5 +1,6 @@
 """RowAggregator: methods that look at the entries of the gradients."""
 
+import abc
 import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
@@ -110,9 +111,7 @@ class RowAggregator(GradientAggregator):
             return [weighted_sum(b, self._shares(present), present) for b in rows]
 
         def hook() -> list[tf.Tensor]:
-            found = self._combine_blocks(
-                rows, ids or [None] * len(rows), losses, present
-            )
+            found = self._combine(rows, ids or [None] * len(rows), losses, present)
             if self.normalize_to is None:
                 return self._shortened(found)
             factor = self._normalizing(squared_norm(found), squared_norm(means()))
@@ -152,17 +151,25 @@ class RowAggregator(GradientAggregator):
             return directions
         return _scaled(directions, self._limiting(squared_norm(directions)))
 
-    def _build_rows(self, shapes: Sequence[tuple[int, ...]]) -> None:
+    def _build_rows(  # noqa: B027 (optional)
+        self, shapes: Sequence[tuple[int, ...]]
+    ) -> None:
         """Hook: creates state that depends on the variables."""
 
+    @abc.abstractmethod
     def _combine(
-        self, blocks: list[tf.Tensor], losses: tf.Tensor, present: tf.Tensor
+        self,
+        blocks: list[tf.Tensor],
+        ids: Ids,
+        losses: tf.Tensor,
+        present: tf.Tensor,
     ) -> list[tf.Tensor]:
         """Hook: one direction for each block.
 
         Args:
             blocks: float32 or float64 tensors of shape `(num_tasks, ...)`, finite,
                 rows of absent tasks 0.
+            ids: see `combine`; one entry for each block.
             losses: float64 tensor of shape `(num_tasks,)`, finite, 1 where absent or
                 not given.
             present: bool tensor of shape `(num_tasks,)`.
@@ -170,20 +177,11 @@ class RowAggregator(GradientAggregator):
         Returns:
             List of tensors of shape `(...)` in the dtypes of `blocks`.
         """
-        raise NotImplementedError
 
-    def _combine_blocks(
-        self,
-        blocks: list[tf.Tensor],
-        ids: Ids,
-        losses: tf.Tensor,
-        present: tf.Tensor,
-    ) -> list[tf.Tensor]:
-        """`_combine` for a method that also needs the ids."""
-        return self._combine(blocks, losses, present)
-
-    def _commit(self, keep: tf.Tensor, present: tf.Tensor) -> None:
-        """Writes what `_combine_blocks` left to be written, if the step counts."""
+    def _commit(  # noqa: B027 (optional)
+        self, keep: tf.Tensor, present: tf.Tensor
+    ) -> None:
+        """Hook: writes what `_combine` left to be written, where `keep` is true."""
 
 
 def _scaled(directions: list[tf.Tensor], factor: tf.Tensor) -> list[tf.Tensor]:

@@ -1,5 +1,6 @@
 """RowTracking: methods that remember a value for each entry of each row."""
 
+import abc
 from collections.abc import Sequence
 
 import keras
@@ -28,6 +29,7 @@ class RowTracking(RowAggregator):
 
     tracked: tuple[str, ...] = ()
 
+    @abc.abstractmethod
     def _track(
         self,
         blocks: list[tf.Tensor],
@@ -48,7 +50,6 @@ class RowTracking(RowAggregator):
             Directions as of `RowAggregator._combine`, and dicts like `tracked`. What
             they hold for absent tasks does not matter.
         """
-        raise NotImplementedError
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -76,7 +77,7 @@ class RowTracking(RowAggregator):
             name=name,
         )
 
-    def _combine_blocks(
+    def _combine(
         self,
         blocks: list[tf.Tensor],
         ids: Ids,

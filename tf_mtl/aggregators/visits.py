@@ -1,5 +1,6 @@
 """Visits: each task gradient is edited against those of the others, one by one."""
 
+import abc
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -70,6 +71,7 @@ class VisitingWeighting(GramianWeighting):
             "seed": self.seed,
         }
 
+    @abc.abstractmethod
     def _move(self, cosines: tf.Tensor, visited: tf.Tensor) -> tf.Tensor:
         """Hook: how far each edited row moves along the row that it visits.
 
@@ -82,7 +84,6 @@ class VisitingWeighting(GramianWeighting):
             float64 tensor of shape `(num_tasks,)`, in units of the norm of the edited
             row.
         """
-        raise NotImplementedError
 
     def _learn(self, cosines: tf.Tensor) -> None:
         """Hook: sees all `cosines` of a step, after the visits.

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_mtl.aggregators.base import Aggregator, where_kept
+from tf_mtl.aggregators.base import Aggregator
 from tf_mtl.aggregators.moving_average import MovingAverage, check_decay
 
 
@@ -48,5 +48,7 @@ class Weighting(Aggregator):
             return [tf.where(present, hook(), 0.0)]
 
         [weights], keep = self._guard(masked_hook, usable, present)
-        weights = where_kept(keep, usable, weights, self._shares(present))
+        nan = tf.constant(float("nan"), weights.dtype)
+        fallback = tf.where(usable, self._shares(present), nan)
+        weights = tf.where(keep, weights, fallback)
         return tf.where(present, weights, 0.0)

@@ -1,5 +1,6 @@
 """Row-wise updates of embedding tables, common to all lazy optimizers."""
 
+import abc
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import tensorflow as tf
 from tf_mtl.gradients import UniqueSlices, first_of_run, unique_slices
 
 
-class LazyOptimizer(keras.optimizers.Optimizer):
+class LazyOptimizer(keras.optimizers.Optimizer, abc.ABC):
     """Base of optimizers that touch only the looked-up rows of a table.
 
     Placed before a Keras optimizer in the bases of a class. A dense gradient takes
@@ -67,6 +68,7 @@ class LazyOptimizer(keras.optimizers.Optimizer):
                 "Use a larger batch, or the Keras optimizer."
             )
 
+    @abc.abstractmethod
     def slots(self, variable: tf.Variable) -> list[keras.Variable]:
         """Slots of a variable that the row-wise rule reads and writes.
 
@@ -76,8 +78,8 @@ class LazyOptimizer(keras.optimizers.Optimizer):
         Returns:
             List of variables with the shape of `variable`, possibly empty.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def row_update(
         self, gradient: tf.Tensor, slots: Sequence[tf.Tensor], learning_rate: tf.Tensor
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
@@ -94,7 +96,6 @@ class LazyOptimizer(keras.optimizers.Optimizer):
             What to add to the rows of the table, and the list of new rows of the
             slots; all of the shape of `gradient`.
         """
-        raise NotImplementedError
 
     def apply(
         self,

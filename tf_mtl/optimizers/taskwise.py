@@ -1,5 +1,6 @@
 """Optimizers that remember the gradients of each task apart."""
 
+import abc
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -62,10 +63,11 @@ class TaskwiseOptimizer(LazyOptimizer):
         self._per_task: list[int] = []
 
     @property
+    @abc.abstractmethod
     def slot_names(self) -> tuple[str, ...]:
         """Names of the slots that the rule needs, at least one."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def step(
         self, gradient: tf.Tensor, slots: list[tf.Tensor]
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
@@ -79,7 +81,6 @@ class TaskwiseOptimizer(LazyOptimizer):
             What to move against, times the learning rate; and the new slots. Both
             must be finite for any finite gradient.
         """
-        raise NotImplementedError
 
     @property
     def row_aggregator(self) -> RowAggregator | None:
