@@ -141,5 +141,7 @@ def test_registered_sets_are_of_their_mode():
     # A cosine of 0.8 makes four of five labels agree, of whatever sign.
     assert agreement["drgrad_cooperate"] == pytest.approx(0.8, abs=0.02)
     assert agreement["drgrad_conflict"] == pytest.approx(0.2, abs=0.02)
+    # Flips of one in twenty: 0.905 of pairs are as before, and the others turned.
+    assert agreement["drgrad_cooperate_noisy"] == pytest.approx(0.743, abs=0.02)
     assert agreement["drgrad_cooperate_paper"] > 0.98
     assert agreement["drgrad_conflict_paper"] < 0.02

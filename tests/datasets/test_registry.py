@@ -12,8 +12,10 @@ def test_names():
     assert datasets.names() == [
         "census_income",
         "drgrad_conflict",
+        "drgrad_conflict_noisy",
         "drgrad_conflict_paper",
         "drgrad_cooperate",
+        "drgrad_cooperate_noisy",
         "drgrad_cooperate_paper",
     ]
 

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from tf_mtl.experiments import comparison
+from tf_mtl.experiments import runs
 from tf_mtl.experiments.comparison import compare
 from tf_mtl.experiments.variants import parse_variants
 
@@ -65,7 +65,7 @@ def test_comparison_is_paired_and_goes_on_where_it_stopped(
             assert values[metric, task, "again"] == values[metric, task, "a/b"]
 
     # Nothing to train: no data are read.
-    monkeypatch.setattr(comparison, "prepare", None)
+    monkeypatch.setattr(runs, "prepare", None)
     assert compare(pair, 2, tmp_path) == rows
     changed = {"a/b": dataclasses.replace(base, epochs=2)}
     with pytest.raises(ValueError, match="epochs: 1 then, 2 now"):
@@ -87,3 +87,50 @@ def test_arguments_are_checked_before_training(base, tmp_path):
     with pytest.raises(ValueError, match="Variant 'b': `router` must be a Router"):
         compare({"a": base, "b": wrong}, 1, tmp_path)
     assert not list(tmp_path.glob("runs/*/metrics.json"))
+
+
+def test_every_variant_is_tuned_on_validation_rows(base, tmp_path, capsys):
+    bottom = {"bottom_units": [4], "tower_units": [4]}
+    other = dataclasses.replace(base, model="shared_bottom", model_args=bottom)
+    variants = {"a": base, "b": other}
+    # A rate of 1e-9 learns nothing, so that the other one is chosen.
+    grid = {"learning_rate": [1e-9, 0.03]}
+    compare(variants, 2, tmp_path, grid)
+    printed = capsys.readouterr().out
+    # The first seed of the chosen point is done once.
+    assert "4 of 4 runs to do" in printed and "2 of 4 runs to do" in printed
+    content = json.loads((tmp_path / "comparison.json").read_text())
+    scores = content["validation_scores"]
+    assert scores["a learning_rate=0.03"] > scores["a learning_rate=1e-09"]
+    assert [c["learning_rate"] for c in content["variants"].values()] == [0.03, 0.03]
+    text = (tmp_path / "comparison.md").read_text()
+    chosen = [line for line in text.splitlines() if line.endswith("yes")]
+    assert [line.split("  ")[0] for line in chosen] == [
+        "a learning_rate=0.03",
+        "b learning_rate=0.03",
+    ]
+
+
+def test_grid_is_checked(base, tmp_path):
+    with pytest.raises(ValueError, match="`grid` may change.*Received: \\['rate'\\]"):
+        compare({"a": base}, 1, tmp_path, {"rate": [1]})
+    with pytest.raises(ValueError, match="`grid` must have values to try"):
+        compare({"a": base}, 1, tmp_path, {"learning_rate": []})
+    with pytest.raises(ValueError, match="`learning_rate` must be positive"):
+        compare({"a": base}, 1, tmp_path, {"learning_rate": [-1.0]})
+
+
+def test_runs_that_share_a_step_are_as_if_alone(base, tmp_path):
+    config = dataclasses.replace(
+        base,
+        model="mmoe",
+        model_args={"num_experts": 2, "expert_units": [4], "tower_units": [4]},
+        aggregator="gradcraft",
+        dropout=0.3,
+        epochs=2,
+        jit=True,
+    )
+    together = compare({"a": config}, 2, tmp_path / "together")
+    second = {"a": dataclasses.replace(config, seed=1)}
+    alone = compare(second, 1, tmp_path / "alone")
+    assert [row.values[1:] for row in together] == [row.values for row in alone]

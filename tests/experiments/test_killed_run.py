@@ -95,7 +95,7 @@ def test_killed_run_ends_as_one_that_was_not(tmp_path):
     finally:
         for process in (undisturbed, victim):
             process.kill()
-            process.communicate()
+            process.wait()
     assert numbers(killed) == numbers(whole)
     actual, expected = saved_state(killed), saved_state(whole)
     assert actual.keys() == expected.keys()

@@ -19,6 +19,11 @@ by name, with any choices of `train` that do not change the data:
 
   {"mmoe": {}, "slow": {"model": "drgrad", "learning_rate": 0.0003}}
 
+With --grid, each variant is first trained with the first seed on all combinations of
+its values, and goes on with the one of the best validation score:
+
+  --grid='{"learning_rate": [0.0003, 0.001, 0.003], "dropout": [0, 0.3]}'
+
 Written to --output_dir: runs/ with the choices and scores of each run, comparison.json,
 comparison.md and comparison.png. Start a comparison that was stopped again: runs that
 are finished are not done again, and more seeds or variants may be added. Seeds change
@@ -42,6 +47,9 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_integer(
         "seeds", 10, "Number of seeds, counted from --seed.", flag_values=values
+    )
+    options.define_json(
+        "grid", {}, "What is tuned for each variant: lists of values by option.", values
     )
     flags.DEFINE_string(
         "output_dir", None, "Folder for everything written.", flag_values=values
@@ -71,5 +79,6 @@ def run(values: flags.FlagValues) -> None:
     # A train step for each run looks like retracing to TensorFlow, which warns.
     tf.get_logger().setLevel("ERROR")
     variants = parse_variants(values.variants, config)
-    print(f"\n{tables(compare(variants, values.seeds, values.output_dir))}")
+    rows = compare(variants, values.seeds, values.output_dir, values.grid)
+    print(f"\n{tables(rows)}")
     print(f"Written to {values.output_dir}: comparison.json, .md and .png, runs/.")

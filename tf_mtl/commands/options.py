@@ -45,17 +45,31 @@ def define(config: type, values: flags.FlagValues) -> None:
     for field in dataclasses.fields(config):
         text = field.metadata["help"]
         if field.default_factory is not dataclasses.MISSING:
-            flags.DEFINE(
-                _JsonParser(),
-                field.name,
-                field.default_factory(),
-                text,
-                flag_values=values,
-                serializer=_JsonSerializer(),
-            )
+            define_json(field.name, field.default_factory(), text, values)
             continue
         declare = _DECLARE.get(types[field.name], flags.DEFINE_string)
         declare(field.name, field.default, text, flag_values=values)
+
+
+def define_json(
+    name: str, default: dict[str, Any], text: str, values: flags.FlagValues
+) -> None:
+    """Declares an option that holds a JSON object.
+
+    Args:
+        name: of the option.
+        default: dict.
+        text: help text.
+        values: where to declare.
+    """
+    flags.DEFINE(
+        _JsonParser(),
+        name,
+        default,
+        text,
+        flag_values=values,
+        serializer=_JsonSerializer(),
+    )
 
 
 def read(config: type[_Config], values: flags.FlagValues) -> _Config:

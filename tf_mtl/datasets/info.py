@@ -17,10 +17,12 @@ class Column(NamedTuple):
         kind: `"numeric"` for float32, `"categorical"` for strings, `"integer"` for
             int64 ids.
         size: int. Ids of an integer column are below it; `None` for other kinds.
+        personal: bool. Whether it says who asks for what, see `Feature`.
     """
 
     kind: Literal["numeric", "categorical", "integer"]
     size: int | None = None
+    personal: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -78,11 +78,11 @@ def make_features(
     """
     made: list[features.Feature] = []
     for name, column in columns.items():
+        ids: Any = {"embedding_dim": embedding_dim, "personal": column.personal}
         if column.kind == "categorical":
-            made.append(features.Categorical(name, embedding_dim=embedding_dim))
+            made.append(features.Categorical(name, **ids))
         elif column.kind == "integer":
-            size = column.size or 1
-            made.append(features.IntegerRange(name, size, embedding_dim=embedding_dim))
+            made.append(features.IntegerRange(name, column.size or 1, **ids))
         else:
             made.append(features.Numeric(name, normalization="log_standard"))
             made.append(

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import pathlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -76,6 +76,25 @@ def parse_variants(text: str, base: TrainConfig) -> dict[str, TrainConfig]:
     return variants
 
 
+def check_changes(argument: str, changes: Collection[str]) -> None:
+    """Checks that fields may differ between variants.
+
+    Args:
+        argument: name of the argument that is checked, for the message.
+        changes: names of fields of `TrainConfig`.
+
+    Raises:
+        ValueError: if one is unknown, or among `SHARED_CHOICES`.
+    """
+    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    allowed = fields - {*SHARED_CHOICES}
+    unknown = sorted({*changes} - allowed)
+    if unknown:
+        raise ValueError(
+            f"`{argument}` may change {sorted(allowed)}. Received: {unknown}."
+        )
+
+
 def _read_file(path: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
     content = json.loads(pathlib.Path(path).expanduser().read_text())
     rows = content.values() if isinstance(content, dict) else [content]
@@ -122,12 +141,7 @@ def _changes(text: str) -> dict[str, Any]:
 
 
 def _configure(base: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
-    allowed = {field.name for field in dataclasses.fields(base)} - {*SHARED_CHOICES}
-    unknown = sorted(changes.keys() - allowed)
-    if unknown:
-        raise ValueError(
-            f"`variants` may change {sorted(allowed)}. Received: {unknown}."
-        )
+    check_changes("variants", changes)
     model = changes.get("model", base.model)
     model, arguments = PRESETS.get(model, (model, {}))
     changed = {

@@ -49,6 +49,25 @@ class ResumableModel(keras.Model):
             if name in saved:
                 variable.assign(saved[name])
 
+    def copy_state(self, other: "ResumableModel") -> None:
+        """Takes over weights, optimizer, aggregator and seeds of another model.
+
+        A compiled train step goes on from there, without being compiled again.
+
+        Args:
+            other: built and compiled with the same arguments.
+
+        Raises:
+            ValueError: if it holds other variables.
+        """
+        pairs = list(zip(self._resumable(), other._resumable(), strict=True))
+        for mine, theirs in pairs:
+            mine.assign(theirs)
+
+    def _resumable(self) -> list[keras.Variable]:
+        slots = self.optimizer.variables if self.compiled else []
+        return [*self.weights, *slots, *self._state().values()]
+
     def _state(self) -> dict[str, keras.Variable]:
         known = {id(v) for v in [*self.weights, *self.metrics_variables]}
         if self.compiled:
