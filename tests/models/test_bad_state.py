@@ -83,7 +83,7 @@ def test_features_adapted_anew_are_refused(tmp_path):
         tf_mtl.export.save(model, tmp_path / "export")
 
 
-def test_shared_variables_above_the_trunk_are_refused():
+def test_shared_variables_above_the_representations_are_refused():
     class Leaky(models.SharedBottom):
         def towers(self, task_inputs, training):
             if not hasattr(self, "leak"):
@@ -92,14 +92,14 @@ def test_shared_variables_above_the_trunk_are_refused():
 
     specs = [features.IntegerRange("x", 4, embedding_dim=5)]
     tasks = [tf_mtl.Task("a"), tf_mtl.Task("b")]
-    with pytest.raises(ValueError, match="above its trunk.*kernel"):
+    with pytest.raises(ValueError, match="above its representations.*kernel"):
         Leaky(specs, tasks, bottom_units=(3,), name="leaky")
 
 
-def test_output_of_the_trunk_that_no_tower_reads_is_allowed():
+def test_a_representation_that_no_tower_reads_is_allowed():
     class Wasteful(models.SharedBottom):
-        def trunk(self, inputs, training):
-            shared = super().trunk(inputs, training)
+        def representations(self, inputs, training):
+            shared = super().representations(inputs, training)
             return {**shared, "unused": 2 * shared["representation"]}
 
     specs = [features.IntegerRange("x", 4, embedding_dim=5)]

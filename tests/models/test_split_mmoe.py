@@ -61,7 +61,7 @@ def reference(model, level):
     targets = read_targets(model.tasks, labels)
     variables = [v.value for v in model.trainable_variables]
     with tf.GradientTape(persistent=True) as tape:
-        read = model.task_inputs(model.trunk(inputs, True), True)
+        read = model.task_inputs(model.representations(inputs, True), True)
         outputs = tf.unstack(model.towers(read, True), 3)
         losses = model._task_losses(outputs, targets)
     total = [

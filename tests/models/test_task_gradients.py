@@ -124,7 +124,7 @@ def test_representation_gramian_is_that_of_the_cotangents(name, batch):
     inputs, labels = batch
     targets = read_targets(TASKS, labels)
     with tf.GradientTape(persistent=True) as tape:
-        shared = model.trunk(inputs, training=False)
+        shared = model.representations(inputs, training=False)
         tape.watch(shared)
         read = model.task_inputs(shared, training=False)
         outputs = model.towers(read, training=False)
@@ -219,11 +219,11 @@ def test_one_task_gets_the_plain_gradient(name, aggregator, batch):
     assert_same(*runs)
 
 
-def test_a_trunk_variable_used_above_the_trunk_is_refused(batch):
+def test_a_variable_used_below_and_above_is_refused(batch):
     model = make_model("shared_bottom")
     towers = model.towers
     model.towers = lambda task_inputs, training: towers(
         task_inputs * tf.reduce_sum(model.bottom.dense[0].bias), training
     )
-    with pytest.raises(ValueError, match="both in its trunk and above it"):
+    with pytest.raises(ValueError, match="both below its representations"):
         backward(model, *batch)

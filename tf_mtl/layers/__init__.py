@@ -3,6 +3,7 @@
 from tf_mtl.layers.dropout import Dropout
 from tf_mtl.layers.embeddings import FeatureEmbedding, pool
 from tf_mtl.layers.initializers import PerSlice
+from tf_mtl.layers.interaction import Interaction
 from tf_mtl.layers.mixture import mix
 from tf_mtl.layers.personal_gate import PersonalGate
 from tf_mtl.layers.stacked import StackedDense, StackedMLP
@@ -10,6 +11,7 @@ from tf_mtl.layers.stacked import StackedDense, StackedMLP
 __all__ = [
     "Dropout",
     "FeatureEmbedding",
+    "Interaction",
     "PerSlice",
     "PersonalGate",
     "StackedDense",

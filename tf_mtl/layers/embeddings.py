@@ -1,6 +1,6 @@
 """Embedding of all features, at a cost that does not depend on the vocabularies."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 import keras
@@ -77,31 +77,19 @@ class FeatureEmbedding(keras.layers.Layer):
 
     def call(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Joins the vectors of all features."""
-        parts = [part for f in self._joined for part in self._parts(f, inputs)]
-        if self.copies == 1:
-            return tf.concat(parts, axis=-1)
-        by_copy = [
-            tf.split(part, self.copies, axis=-1)
-            if isinstance(feature, IdFeature)
-            else [part] * self.copies
-            for part, feature in zip(parts, self._joined, strict=True)
-        ]
-        return tf.stack([tf.concat(c, -1) for c in zip(*by_copy, strict=True)])
+        return tf.concat(list(self.vectors(inputs).values()), axis=-1)
 
-    def select(self, embedded: tf.Tensor, names: Collection[str]) -> tf.Tensor:
-        """Takes the vectors of some features out of the joined ones.
+    def vectors(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The vector of each feature that is no sequence.
 
         Args:
-            embedded: what the call returned.
-            names: names of features that are joined.
+            inputs: dict of model inputs, as `Preprocessor` makes them.
 
         Returns:
-            tensor of shape `(..., width)`, features in their order.
+            dict by feature, in their order, of tensors `(batch, width)`; with
+            `copies > 1`, `(copies, batch, width)`.
         """
-        widths = [self._width(feature) for feature in self._joined]
-        parts = tf.split(embedded, widths, axis=-1)
-        pairs = zip(parts, self._joined, strict=True)
-        return tf.concat([part for part, f in pairs if f.name in names], axis=-1)
+        return {f.name: self._vector(f, inputs) for f in self._joined}
 
     def sequences(
         self, inputs: Mapping[str, tf.Tensor]
@@ -141,25 +129,20 @@ class FeatureEmbedding(keras.layers.Layer):
         ]
         return cls(**config)
 
-    def _width(self, feature: Feature) -> int:
-        if isinstance(feature, IdFeature):
-            return self.tables[feature.state_name].shape[1] // self.copies
-        return sum(tensor.shape[-1] for tensor in feature.inputs().values())
-
-    def _parts(
-        self, feature: Feature, inputs: Mapping[str, tf.Tensor]
-    ) -> list[tf.Tensor]:
+    def _vector(self, feature: Feature, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         if not isinstance(feature, IdFeature):
-            return [
-                tf.cast(inputs[name], self.compute_dtype) for name in feature.inputs()
-            ]
+            numbers = [inputs[name] for name in feature.inputs()]
+            joined = tf.cast(tf.concat(numbers, axis=-1), self.compute_dtype)
+            return joined if self.copies == 1 else tf.stack([joined] * self.copies)
         vectors, ids = self._look_up(feature, inputs)
-        if feature.max_length is None:
-            return [vectors]
-        weights = tf.cast(tf.not_equal(ids, 0), self.compute_dtype)
-        if feature.weights is not None:
-            weights *= tf.cast(inputs[feature.weights_name], self.compute_dtype)
-        return [pool(vectors, weights, feature.combiner)]
+        if feature.max_length is not None:
+            weights = tf.cast(tf.not_equal(ids, 0), self.compute_dtype)
+            if feature.weights is not None:
+                weights *= tf.cast(inputs[feature.weights_name], self.compute_dtype)
+            vectors = pool(vectors, weights, feature.combiner)
+        if self.copies == 1:
+            return vectors
+        return tf.stack(tf.split(vectors, self.copies, axis=-1))
 
     def _look_up(
         self, feature: IdFeature, inputs: Mapping[str, tf.Tensor]

@@ -1,6 +1,7 @@
-"""MultiTaskModel: base of the architectures, cut into trunk, mixtures and towers."""
+"""MultiTaskModel: base of the architectures, cut at the shared representations."""
 
 import abc
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import tensorflow as tf
 from tf_mtl import gradients
 from tf_mtl.features import Feature, Preprocessor
 from tf_mtl.gradients.replicas import first_replica, replica_sum
-from tf_mtl.layers import FeatureEmbedding
+from tf_mtl.layers import FeatureEmbedding, Interaction
 from tf_mtl.models.passes import Backward, LossesFn, Route, Weigh
 from tf_mtl.models.training import TaskTrainer
 from tf_mtl.tasks import Task
@@ -25,17 +26,26 @@ class MultiTaskModel(TaskTrainer):
     An architecture is three functions, so that per-task gradients walk each part as
     seldom as possible:
 
-    1. `trunk`: model inputs -> the tensors that all tasks share;
+    1. `representations`: model inputs -> the tensors that all tasks share;
     2. `task_inputs`: those -> one tensor per task, which only that task reads;
     3. `towers`: those -> one raw output per task.
 
-    All variables of the trunk are shared. Variables of the other two are private: each
+    Variables below the representations are shared. Those above are private: each
     belongs to one task, or is stacked and each slice belongs to one task. Towers and
-    task inputs are walked back once for all tasks, the trunk once per task.
+    task inputs are walked back once for all tasks, what is below once per task.
+
+    `representations` begins with `embed`: features -> vectors -> pooling of sequences
+    -> trunk, one tensor that experts, bottoms and gates read.
 
     Args:
         features: adapted `Preprocessor`, or a list of features that learn nothing.
         tasks: sequence of `Task`.
+        trunk: what the vectors of the features pass through before the multi-task part:
+            an `Interaction` such as `layers.CrossNetwork()`, or any Keras layer that
+            maps the joined vectors `(batch, width)` to `(batch, units)`. None: they are
+            joined.
+        pooling: dict by sequence feature of the layer that makes one vector of it,
+            such as `layers.TargetAttention(query="item")`.
 
     Call arguments:
         inputs: dict of model inputs, as `Preprocessor` makes them.
@@ -49,18 +59,25 @@ class MultiTaskModel(TaskTrainer):
         self,
         features: Preprocessor | Sequence[Feature],
         tasks: Sequence[Task],
+        trunk: keras.layers.Layer | None = None,
+        pooling: Mapping[str, keras.layers.Layer] | None = None,
         **kwargs: Any,
     ):
         super().__init__(tasks, **kwargs)
         if not isinstance(features, Preprocessor):
             features = Preprocessor(features)
         self.features = features
+        self.pooling = dict(pooling or {})
+        self.embedding = self._make_embedding()
+        self.trunk = trunk
         self._tables: dict[str, tuple[int, int]] | None = None
 
     # -- the architecture --------------------------------------------------------
 
     @abc.abstractmethod
-    def trunk(self, inputs: Mapping[str, tf.Tensor], training: bool) -> Shared:
+    def representations(
+        self, inputs: Mapping[str, tf.Tensor], training: bool
+    ) -> Shared:
         """Tensors that all tasks share, each of shape `(..., batch, units)`."""
 
     @abc.abstractmethod
@@ -91,7 +108,7 @@ class MultiTaskModel(TaskTrainer):
         """Gramian of the task gradients at the shared representation.
 
         Args:
-            shared: what `trunk` gave.
+            shared: what `representations` gave.
             cotangents: gradients at `task_inputs`, `(num_towers, batch, units)`.
 
         Returns:
@@ -109,7 +126,8 @@ class MultiTaskModel(TaskTrainer):
 
         Raises:
             ValueError: if the features were not adapted, so that the sizes of their
-                tables are unknown; or if variables above the trunk are shared.
+                tables are unknown; or if tasks share variables above the
+                representations.
         """
         del input_shape
         self._tables = dict(self._tables or self.features.tables())
@@ -146,6 +164,8 @@ class MultiTaskModel(TaskTrainer):
             **super().get_config(),
             "features": serialize(self.features),
             "tasks": [serialize(task) for task in self.tasks],
+            "trunk": self.trunk and serialize(self.trunk),
+            "pooling": {name: serialize(each) for name, each in self.pooling.items()},
         }
 
     @classmethod
@@ -158,6 +178,8 @@ class MultiTaskModel(TaskTrainer):
         config = dict(config)
         config["features"] = revive(config["features"])
         config["tasks"] = [revive(task) for task in config["tasks"]]
+        config["trunk"] = config["trunk"] and revive(config["trunk"])
+        config["pooling"] = {n: revive(each) for n, each in config["pooling"].items()}
         return cls(**config)
 
     def example_inputs(self) -> dict[str, tf.Tensor]:
@@ -186,9 +208,44 @@ class MultiTaskModel(TaskTrainer):
 
     # -- forward and backward ----------------------------------------------------
 
+    def embed(self, inputs: Mapping[str, tf.Tensor], training: bool) -> tf.Tensor:
+        """What experts, bottoms and gates read: features through the trunk.
+
+        Args:
+            inputs: dict of model inputs.
+            training: bool.
+
+        Returns:
+            tensor of shape `(batch, units)`.
+        """
+        return self.join(self.feature_vectors(inputs, training), training)
+
+    def feature_vectors(
+        self, inputs: Mapping[str, tf.Tensor], training: bool
+    ) -> dict[str, tf.Tensor]:
+        """The vector of each feature, sequences pooled: `(batch, width)` by name."""
+        vectors = self.embedding.vectors(inputs)
+        sequences = self.embedding.sequences(inputs) if self.pooling else {}
+        for name, (items, mask) in sequences.items():
+            layer = self.pooling[name]
+            query = vectors[layer.query]
+            vectors[name] = layer(items, query, mask=mask, training=training)
+        return vectors
+
+    def join(self, vectors: Mapping[str, tf.Tensor], training: bool) -> tf.Tensor:
+        """Joins the vectors of features by the trunk, `(batch, units)`."""
+        if isinstance(self.trunk, Interaction):
+            return self.trunk(list(vectors.values()), training=training)
+        joined = tf.concat(list(vectors.values()), axis=-1)
+        if self.trunk is None:
+            return joined
+        if "training" in inspect.signature(self.trunk.call).parameters:
+            return self.trunk(joined, training=training)
+        return self.trunk(joined)
+
     def task_outputs(self, inputs: Any, training: bool) -> list[tf.Tensor]:
         """Raw outputs by task, each float32 of shape `(batch,)`."""
-        shared = self.trunk(inputs, training)
+        shared = self.representations(inputs, training)
         outputs = self.towers(self.task_inputs(shared, training), training)
         return tf.unstack(tf.cast(outputs, tf.float32), len(self.tasks))
 
@@ -203,8 +260,8 @@ class MultiTaskModel(TaskTrainer):
         names = [task.name for task in self.tasks]
         variables = [first_replica(v.value) for v in self.trainable_variables]
         with tf.GradientTape() as tape:
-            shared = list(self.trunk(self.example_inputs(), training=False).values())
-        in_trunk = tape.gradient(shared, variables)
+            shared = self.representations(self.example_inputs(), training=False)
+        below = tape.gradient(list(shared.values()), variables)
         whole = (frozenset(names),)
         return {
             v.path: (
@@ -212,7 +269,7 @@ class MultiTaskModel(TaskTrainer):
                 if gradient is None
                 else whole
             )
-            for v, gradient in zip(self.trainable_variables, in_trunk, strict=True)
+            for v, gradient in zip(self.trainable_variables, below, strict=True)
         }
 
     def shared_variables(self) -> list[keras.Variable] | None:
@@ -233,7 +290,7 @@ class MultiTaskModel(TaskTrainer):
         num_tasks = len(self.tasks)
         variables = [v.value for v in self.trainable_variables]
         with tf.GradientTape(persistent=True) as tape:
-            shared = self.trunk(inputs, training=True)
+            shared = self.representations(inputs, training=True)
             # Each task reads a copy of its own: one walk back gives the cotangents of
             # all tasks, apart.
             copies = {
@@ -279,7 +336,7 @@ class MultiTaskModel(TaskTrainer):
         """One pass of the towers, weights, one pass of everything below."""
         variables = [v.value for v in self.trainable_variables]
         with tf.GradientTape(persistent=True) as tape:
-            shared = self.trunk(inputs, training=True)
+            shared = self.representations(inputs, training=True)
             read = self.task_inputs(shared, True)
             leaf = tf.stop_gradient(read)
             tape.watch(leaf)
@@ -296,11 +353,11 @@ class MultiTaskModel(TaskTrainer):
             )
             weighted = self._weighted_cotangents(cotangents, weights)
             # Below the towers, private variables (gates) take the plain cotangents and
-            # the trunk takes the weighted ones.
-            in_trunk = tape.gradient(list(shared.values()), variables)
-            private = [i for i, g in enumerate(in_trunk) if g is None]
-            trunk = [i for i, g in enumerate(in_trunk) if g is not None]
-            walks = [(private, cotangents), (trunk, weighted)]
+            # shared ones take the weighted.
+            reached = tape.gradient(list(shared.values()), variables)
+            private = [i for i, g in enumerate(reached) if g is None]
+            common = [i for i, g in enumerate(reached) if g is not None]
+            walks = [(private, cotangents), (common, weighted)]
         for places, cotangent in walks:
             below = tape.gradient(
                 read, [variables[i] for i in places], output_gradients=cotangent
@@ -321,14 +378,21 @@ class MultiTaskModel(TaskTrainer):
         scale = tf.linalg.diag(tf.cast(weights, cotangents.dtype))
         return tf.tensordot(scale, cotangents, 1)
 
+    def _make_embedding(self) -> FeatureEmbedding:
+        return FeatureEmbedding(
+            self.features.features,
+            allow_sequences=bool(self.pooling),
+            name="embedding",
+        )
+
     def _check_towers(self) -> None:
-        """Refuses a variable above the trunk that several tasks share."""
+        """Refuses a variable above the representations that several tasks share."""
         example, num_tasks = self.example_inputs(), len(self.tasks)
         variables = [v.value for v in self.trainable_variables]
         with tf.GradientTape(persistent=True) as tape:
             shared = {
                 name: tf.stop_gradient(tensor)
-                for name, tensor in self.trunk(example, training=False).items()
+                for name, tensor in self.representations(example, False).items()
             }
             outputs = self.towers(self.task_inputs(shared, False), False)
             outputs = tf.unstack(outputs, num_tasks)
@@ -341,8 +405,8 @@ class MultiTaskModel(TaskTrainer):
         ]
         if wrong:
             raise ValueError(
-                f"{type(self).__name__} shares variables above its trunk: {wrong}. "
-                "Compute what they give in `trunk`, or stack them by task: "
+                f"{type(self).__name__} shares variables above its representations: "
+                f"{wrong}. Compute what they give in `representations`, or stack them: "
                 "`(num_tasks, ...)`, see `slice_tasks`."
             )
 
@@ -360,6 +424,6 @@ class MultiTaskModel(TaskTrainer):
         ]
         if both:
             raise ValueError(
-                f"{type(self).__name__} uses variables both in its trunk and above it: "
-                f"{both}. Pass what they compute through the output of `trunk`."
+                f"{type(self).__name__} uses variables both below its representations "
+                f"and above: {both}. Make what they compute a representation."
             )

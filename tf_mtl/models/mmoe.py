@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl.features import Feature, Preprocessor
-from tf_mtl.layers import FeatureEmbedding, StackedDense, StackedMLP, mix
+from tf_mtl.layers import StackedDense, StackedMLP, mix
 from tf_mtl.models.base import MultiTaskModel, Shared
 from tf_mtl.models.registry import register
 from tf_mtl.tasks import Task
@@ -63,7 +63,6 @@ class MMoE(MultiTaskModel):
         self.single_gate = single_gate
         self.gate_initializer = keras.initializers.get(gate_initializer)
         self.dropout = dropout
-        self.embedding = FeatureEmbedding(self.features.features, name="embedding")
         self.expert = StackedMLP(
             num_experts,
             self.expert_units,
@@ -84,12 +83,14 @@ class MMoE(MultiTaskModel):
         )
         self.build_if_adapted()
 
-    def trunk(self, inputs: Mapping[str, tf.Tensor], training: bool) -> Shared:
+    def representations(
+        self, inputs: Mapping[str, tf.Tensor], training: bool
+    ) -> Shared:
         """Expert outputs `(num_experts, batch, units)`, and what the gates read."""
-        embedded = self.embedding(inputs)
+        embedded = self.embed(inputs, training)
         experts = self.expert(embedded, training=training)
-        # The one gate of OMoE is shared; gates of MMoE are private, so that the trunk
-        # ends in their input.
+        # The one gate of OMoE is shared; gates of MMoE are private, so that their input
+        # is a representation.
         gate = self.gate_weights(embedded)[0] if self.single_gate else embedded
         return {"experts": experts, "gate": gate}
 

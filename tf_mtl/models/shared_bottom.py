@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl.features import Feature, Preprocessor
-from tf_mtl.layers import FeatureEmbedding, StackedMLP
+from tf_mtl.layers import StackedMLP
 from tf_mtl.models.base import MultiTaskModel, Shared
 from tf_mtl.models.registry import register
 from tf_mtl.tasks import Task
@@ -42,7 +42,6 @@ class SharedBottom(MultiTaskModel):
         self.bottom_units = tuple(bottom_units)
         self.tower_units = tuple(tower_units)
         self.dropout = dropout
-        self.embedding = FeatureEmbedding(self.features.features, name="embedding")
         self.bottom = StackedMLP(
             1, self.bottom_units, dropout=dropout, shared_input=True, name="bottom"
         )
@@ -55,9 +54,11 @@ class SharedBottom(MultiTaskModel):
         )
         self.build_if_adapted()
 
-    def trunk(self, inputs: Mapping[str, tf.Tensor], training: bool) -> Shared:
+    def representations(
+        self, inputs: Mapping[str, tf.Tensor], training: bool
+    ) -> Shared:
         """The representation `(batch, units)`."""
-        embedded = self.embedding(inputs)
+        embedded = self.embed(inputs, training)
         return {"representation": self.bottom(embedded, training=training)[0]}
 
     def task_inputs(self, shared: Shared, training: bool) -> tf.Tensor:

@@ -28,6 +28,9 @@ class SingleTask(MultiTaskModel):
         tasks: see `MultiTaskModel`.
         units: widths of the hidden layers of each network.
         dropout: float in `[0, 1)`, after each hidden layer.
+
+    Raises:
+        ValueError: if a trunk or pooling is given, which tasks would share.
     """
 
     def __init__(
@@ -41,15 +44,20 @@ class SingleTask(MultiTaskModel):
         super().__init__(features, tasks, **kwargs)
         self.units = tuple(units)
         self.dropout = dropout
-        self.embedding = FeatureEmbedding(
-            self.features.features, copies=len(self.tasks), name="embedding"
-        )
+        if self.trunk is not None or self.pooling:
+            raise ValueError(
+                "SingleTask shares nothing between tasks, so it takes no `trunk` or "
+                f"`pooling`. Received: trunk={self.trunk}, pooling={self.pooling}. "
+                "Train a SharedBottom for each task instead."
+            )
         self.tower = StackedMLP(
             len(self.tasks), self.units, output_units=1, dropout=dropout, name="tower"
         )
         self.build_if_adapted()
 
-    def trunk(self, inputs: Mapping[str, tf.Tensor], training: bool) -> Shared:
+    def representations(
+        self, inputs: Mapping[str, tf.Tensor], training: bool
+    ) -> Shared:
         """Nothing is computed together: the inputs."""
         return dict(inputs)
 
@@ -78,6 +86,10 @@ class SingleTask(MultiTaskModel):
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "units": self.units, "dropout": self.dropout}
+
+    def _make_embedding(self) -> FeatureEmbedding:
+        copies = len(self.tasks)
+        return FeatureEmbedding(self.features.features, copies, name="embedding")
 
     def _has_shared_variables(self) -> bool:
         return False

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tf_mtl import gradients
 from tf_mtl.features import Feature, Preprocessor
 from tf_mtl.gradients.replicas import replica_sum
-from tf_mtl.layers import FeatureEmbedding, PersonalGate, StackedDense, StackedMLP, mix
+from tf_mtl.layers import PersonalGate, StackedDense, StackedMLP, mix
 from tf_mtl.models.base import MultiTaskModel, Shared
 from tf_mtl.models.passes import Route
 from tf_mtl.models.registry import register
@@ -119,7 +119,6 @@ class SplitMMoE(MultiTaskModel):
                 "or leave `updater` out."
             )
         self.personal_gate = self._make_personal_gate(personal_gate)
-        self.embedding = FeatureEmbedding(self.features.features, name="embedding")
         self.expert = StackedMLP(
             num_experts + num_dedicated_experts,
             self.expert_units,
@@ -150,15 +149,18 @@ class SplitMMoE(MultiTaskModel):
         gates = {id(weight) for weight in self.dedicated_gate.weights}
         return tuple(self.primaries) if id(variable) in gates else self.tower_tasks
 
-    def trunk(self, inputs: Mapping[str, tf.Tensor], training: bool) -> Shared:
+    def representations(
+        self, inputs: Mapping[str, tf.Tensor], training: bool
+    ) -> Shared:
         """Experts, what the dedicated gates read, and the shared vector."""
-        embedded = self.embedding(inputs)
+        vectors = self.feature_vectors(inputs, training)
+        embedded = self.join(vectors, training)
         experts = self.expert(embedded, training=training)
         pool = experts[: self.num_experts]
         shared = mix(_weights(self.shared_gate(embedded), pool), pool)[0]
         if self.personal_gate is not None:
-            personal = self.embedding.select(embedded, self._personal_names)
-            shared = self.personal_gate(shared, personal)
+            personal = [vectors[f.name] for f in self.features.features if f.personal]
+            shared = self.personal_gate(shared, tf.concat(personal, axis=-1))
         return {"experts": experts, "gate": embedded, "shared": shared}
 
     def task_inputs(self, shared: Shared, training: bool) -> tf.Tensor:
@@ -212,7 +214,8 @@ class SplitMMoE(MultiTaskModel):
         """
         router = self.router or Router()
         targets = read_targets(self.tasks, labels)
-        leaf = self.task_inputs(self.trunk(inputs, training=False), training=False)
+        shared = self.representations(inputs, training=False)
+        leaf = self.task_inputs(shared, training=False)
         with tf.GradientTape() as tape:
             tape.watch(leaf)
             outputs = tf.unstack(self.towers(leaf, False), len(self.tasks))
@@ -274,7 +277,6 @@ class SplitMMoE(MultiTaskModel):
                 f"{[f.name for f in self.features.features]}, none of which is. Mark "
                 "user, item and author, or pass personal_gate=False."
             )
-        self._personal_names = frozenset(feature.name for feature in personal)
         return PersonalGate(name="personal_gate")
 
     def _parts(self, tensor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
