@@ -7,12 +7,9 @@ import tensorflow as tf
 from tf_mtl.aggregators.gramian_weighting import GramianWeighting
 from tf_mtl.aggregators.reduction import Reduction, check_reduction, reduced
 from tf_mtl.aggregators.registry import register
+from tf_mtl.aggregators.solvers import is_positive, symmetric_eigen
 
 ScaleMode = Literal["min", "median", "rmse"]
-
-# Eigenvalues below this share of the largest, times the number of tasks, are 0: under
-# XLA the eigen-decomposition leaves noise of about 1e-14.
-_RANK_TOLERANCE = 64.0 * 2.0**-52
 
 
 @register("aligned_mtl")
@@ -27,8 +24,8 @@ class AlignedMTL(GramianWeighting):
     One task gets its plain gradient, a row of norm 0 the weight 0, and rows that are
     all 0 the weights `p`. With `"min"` the step is as short as the smallest singular
     value: it collapses when two tasks are nearly parallel. An eigenvalue that is just
-    above the tolerance shrinks the direction to nothing, and is dropped just below
-    it; with float32 gradients a dependent row may count as independent.
+    above the precision of the numbers shrinks the direction to nothing, and is dropped
+    just below it.
 
     Args:
         scale_mode: which eigenvalue `l` is: the smallest that is not 0 (`"min"`, the
@@ -42,11 +39,12 @@ class AlignedMTL(GramianWeighting):
 
     Reference:
         Senushkin et al., Independent Component Alignment for Multi-Task Learning,
-        CVPR 2023, arXiv:2305.19000. Differs from the official code: the tolerance for
-        the rank suits a compiled decomposition.
+        CVPR 2023, arXiv:2305.19000. Differs from the official code: rows are dependent
+        if their cosines are to the precision of the gradients, whatever their norms.
     """
 
     uses_preference = True
+    needs_rank = True
 
     def __init__(
         self,
@@ -75,21 +73,21 @@ class AlignedMTL(GramianWeighting):
         self, gramian: tf.Tensor, losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
         shares = reduced(self.reduction, self._shares(present))
-        values, vectors = tf.linalg.eigh(gramian)
-        num_tasks = gramian.shape[0]
-        is_positive = values > num_tasks * _RANK_TOLERANCE * values[-1]
-        rank = tf.math.count_nonzero(is_positive, dtype=tf.int32)
-        scale = self._scale(tf.where(is_positive, values, 0.0), rank)
-        gains = tf.where(is_positive, tf.sqrt(scale / values), 0.0)
+        values, vectors = symmetric_eigen(gramian)
+        is_kept = is_positive(values)
+        rank = tf.math.count_nonzero(is_kept, dtype=tf.int32)
+        scale = self._scale(tf.where(is_kept, values, 0.0), rank)
+        gains = tf.where(is_kept, tf.sqrt(scale / values), 0.0)
         coordinates = tf.linalg.matvec(vectors, shares, transpose_a=True)
         weights = tf.linalg.matvec(vectors, gains * coordinates)
         return tf.where(rank > 0, weights, shares)
 
     def _scale(self, values: tf.Tensor, rank: tf.Tensor) -> tf.Tensor:
-        """The eigenvalue that all get, of `rank` positive ones at the end."""
+        """The eigenvalue that all get, of `rank` positive ones and else zeros."""
         if self.scale_mode == "rmse":
             return tf.reduce_sum(values) / tf.cast(tf.maximum(rank, 1), values.dtype)
         place = 0 if self.scale_mode == "min" else tf.maximum(rank - 1, 0) // 2
         last = values.shape[0] - 1
         # Not `values[...]`: XLA would compile the step anew for each place.
-        return tf.gather(values, tf.minimum(values.shape[0] - rank + place, last))
+        place = tf.minimum(values.shape[0] - rank + place, last)
+        return tf.gather(tf.sort(values), place)

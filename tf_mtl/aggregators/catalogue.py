@@ -1,13 +1,12 @@
 """A table of all methods, read off their classes."""
 
 import dataclasses
-import inspect
-import re
 from typing import Literal
 
 from tf_mtl.aggregators.base import Aggregator
 from tf_mtl.aggregators.registry import get, get_class, names
 from tf_mtl.aggregators.row_aggregator import RowAggregator
+from tf_mtl.docstrings import citation, summary
 
 # Sizes that stand for themselves: no method has state of such a size of its own.
 _TASKS, _PARAMETERS = 7, 1009
@@ -69,14 +68,13 @@ def _entry(name: str) -> Entry:
     cost = _COSTS[cls.kind]
     if aggregator.observes_update:
         cost = "one forward pass"
-    docstring = inspect.getdoc(cls) or ""
     return Entry(
         name,
         cls.kind,
-        docstring.splitlines()[0],
+        summary(cls),
         _state(aggregator),
         cost,
-        _citation(docstring),
+        citation(cls),
     )
 
 
@@ -93,12 +91,3 @@ def _size(shape: tuple[int, ...]) -> str:
     """A shape in letters."""
     known = {_TASKS: "T", _PARAMETERS: "P", _TASKS * _PARAMETERS: "T x P"}
     return " x ".join(known.get(size, str(size)) for size in shape)
-
-
-def _citation(docstring: str) -> str:
-    """First sentence of the section *Reference*."""
-    _, _, section = docstring.partition("Reference:\n")
-    text = " ".join(section.split())
-    # A full stop ends the sentence, but not after the names of authors.
-    sentence = re.split(r"(?<!et al)\.(?= |$)", text)[0]
-    return sentence and f"{sentence}."

@@ -6,9 +6,6 @@ from tf_mtl.aggregators.gramian_weighting import GramianWeighting
 from tf_mtl.aggregators.registry import register
 from tf_mtl.aggregators.solvers import solve_cosines
 
-# A squared norm below this share of its parts is rounding: they have cancelled.
-_CANCELLED = 1e-10
-
 
 @register("config")
 class ConFIG(GramianWeighting):
@@ -19,8 +16,8 @@ class ConFIG(GramianWeighting):
     projections of the rows on it: `sum_t(g_t . x) x / |x|^2`. It lowers all losses.
 
     One task gets its plain gradient; a row of norm 0 or of an absent task is left out.
-    For dependent rows equal cosines may be impossible: then large coefficients nearly
-    cancel and give a short direction, and opposite rows give 0.
+    For dependent rows equal cosines may be impossible: then `x` is the least-squares
+    solution, and opposite rows give 0.
 
     Args:
         **kwargs: see `GramianWeighting`. With a `preference` the cosines are
@@ -28,12 +25,11 @@ class ConFIG(GramianWeighting):
 
     Reference:
         Liu et al., ConFIG: Towards Conflict-free Training of Physics Informed Neural
-        Networks, ICLR 2025, arXiv:2408.11104. Differs: solved in the Gramian with a
-        ridge of 1e-12, where the official code takes a least-squares solution for
-        dependent rows.
+        Networks, ICLR 2025, arXiv:2408.11104. Differs: solved in the Gramian.
     """
 
     uses_preference = True
+    needs_rank = True
 
     def _weights(
         self, gramian: tf.Tensor, losses: tf.Tensor, present: tf.Tensor
@@ -41,7 +37,5 @@ class ConFIG(GramianWeighting):
         weights = solve_cosines(gramian, self._shares(present))
         products = tf.linalg.matvec(gramian, weights)
         squared_norm = tf.reduce_sum(weights * products)
-        parts = tf.reduce_sum(tf.square(weights) * tf.linalg.diag_part(gramian))
-        has_direction = squared_norm > _CANCELLED * parts
         length = tf.math.divide_no_nan(tf.reduce_sum(products), squared_norm)
-        return tf.where(has_direction, weights * length, 0.0)
+        return weights * length

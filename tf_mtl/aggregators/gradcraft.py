@@ -9,6 +9,7 @@ from tf_mtl.aggregators.magnitudes import balancing_scales, check_share
 from tf_mtl.aggregators.moving_average import MovingAverage, check_decay
 from tf_mtl.aggregators.reduction import Reduction, check_reduction, reduced
 from tf_mtl.aggregators.registry import register
+from tf_mtl.aggregators.solvers import cosines_and_norms
 
 # Keeps the system of a conflict set with dependent rows solvable. It acts on
 # cosines, so the scale of the gradients does not matter.
@@ -86,10 +87,9 @@ class GradCraft(GramianWeighting):
     def _weights(
         self, gramian: tf.Tensor, losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
-        norms = tf.sqrt(tf.maximum(tf.linalg.diag_part(gramian), 0.0))
+        cosines, norms = cosines_and_norms(gramian)
         scales = self._scales(norms, present)
         scaled_norms = scales * norms
-        cosines = tf.math.divide_no_nan(gramian, norms[:, None] * norms[None, :])
         moves = self._moves(cosines)
         # Back from unit-norm coordinates to coefficients on the scaled rows.
         moves *= tf.math.divide_no_nan(scaled_norms[:, None], scaled_norms[None, :])

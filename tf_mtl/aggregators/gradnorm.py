@@ -7,6 +7,7 @@ import tensorflow as tf
 from tf_mtl.aggregators.checks import check_not_negative, check_positive
 from tf_mtl.aggregators.gramian_weighting import GramianWeighting
 from tf_mtl.aggregators.registry import register
+from tf_mtl.aggregators.solvers import row_norms
 from tf_mtl.aggregators.task_adam import TaskAdam
 
 # A weight that reached 0 would never see its gradient again.
@@ -79,7 +80,7 @@ class GradNorm(GramianWeighting):
     ) -> tf.Tensor:
         weights = tf.identity(self._task_weights.value)
         shares = self._shares(present)
-        norms = tf.sqrt(tf.maximum(tf.linalg.diag_part(gramian), 0.0))
+        norms = row_norms(gramian)
         rates = self._relative(losses)
         rates = tf.math.divide_no_nan(rates, tf.reduce_sum(shares * rates))
         target = tf.reduce_sum(shares * weights * norms) * rates**self.alpha

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tf_mtl.aggregators.base import all_finite, task_mask
 from tf_mtl.aggregators.gradient_aggregator import GradientAggregator
 from tf_mtl.aggregators.rows import as_float, as_rows, per_task, weighted_sum
+from tf_mtl.aggregators.solvers import row_norms, with_exact_rank
 from tf_mtl.aggregators.weighting import Weighting
 
 # Of inner products of float32 rows, relative to the norms.
@@ -31,11 +32,16 @@ class GramianWeighting(GradientAggregator, Weighting):
         ema: see `Weighting`. The average takes in the weights that are new.
         preference: see `Aggregator`.
 
+    Attributes:
+        needs_rank: bool. Whether the method asks which rows are dependent. The hook
+            then sees dependent rows as such, also if their Gramian is of float32.
+
     Raises:
         ValueError: if an argument is outside its range.
     """
 
     kind: ClassVar[Literal["gramian"]] = "gramian"
+    needs_rank: ClassVar[bool] = False
 
     def __init__(self, *, update_every: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -85,6 +91,8 @@ class GramianWeighting(GradientAggregator, Weighting):
         # Outside XLA a linear solver raises when it meets NaN.
         products = tf.where(usable, products, tf.eye(num_tasks, dtype=tf.float64))
         losses = tf.where(usable, losses, 1.0)
+        if self.needs_rank and gramian.dtype != tf.float64:
+            products = with_exact_rank(products)
         weights = self._settled(
             lambda: self._kept(products, losses, present), usable, present
         )
@@ -199,6 +207,6 @@ def quadratic_form(gramian: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     only rounding.
     """
     product = tf.tensordot(weights, tf.linalg.matvec(gramian, weights), 1)
-    norms = tf.sqrt(tf.maximum(tf.linalg.diag_part(gramian), 0.0))
+    norms = row_norms(gramian)
     floor = _PRECISION * tf.square(tf.reduce_sum(tf.abs(weights) * norms))
     return tf.maximum(product, floor)

@@ -24,8 +24,8 @@ class IMTLG(GramianWeighting):
     projections are then equal and negative, and the step raises all losses.
 
     One task gets its plain gradient; a row of norm 0 or of an absent task is left out.
-    Equal rows share a weight. Where equal projections are impossible, as for opposite
-    rows, the direction is as good as 0.
+    Equal rows share a weight. Where equal projections are impossible, the vector with
+    the nearest ones takes its place; for opposite rows it is 0.
 
     Args:
         guard: bool. Whether to divide by the size of the sum. False: by the sum, as
@@ -38,6 +38,8 @@ class IMTLG(GramianWeighting):
         1e-6 of the sum of sizes; solved in the cosines, which norms that are decades
         apart do not harm, where public code inverts differences of rows.
     """
+
+    needs_rank = True
 
     def __init__(self, guard: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tf_mtl.aggregators.gramian_weighting import GramianWeighting
 from tf_mtl.aggregators.positive import positive
 from tf_mtl.aggregators.registry import register
-from tf_mtl.aggregators.solvers import min_norm_on_simplex
+from tf_mtl.aggregators.solvers import min_norm_on_simplex, row_norms
 
 Normalization = Literal["none", "l2", "loss", "loss+"]
 
@@ -69,7 +69,7 @@ class MGDA(GramianWeighting):
     def _weights(
         self, gramian: tf.Tensor, losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
-        norms = tf.sqrt(tf.maximum(tf.linalg.diag_part(gramian), 0.0))
+        norms = row_norms(gramian)
         scales = tf.ones_like(norms)
         if self.normalization in ("l2", "loss+"):
             scales *= norms

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tf_mtl.aggregators.magnitudes import balancing_scales, check_share
 from tf_mtl.aggregators.reduction import Reduction
 from tf_mtl.aggregators.registry import register
+from tf_mtl.aggregators.solvers import row_norms
 from tf_mtl.aggregators.visits import VisitingWeighting
 
 
@@ -65,7 +66,7 @@ class PCGradPlus(VisitingWeighting):
     def _weights(
         self, gramian: tf.Tensor, losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
-        norms = tf.sqrt(tf.maximum(tf.linalg.diag_part(gramian), 0.0))
+        norms = row_norms(gramian)
         scales = balancing_scales(norms, tf.reduce_max(norms), self.tau)
         scaled = scales[:, None] * gramian * scales[None, :]
         return scales * super()._weights(scaled, losses, present)

@@ -9,7 +9,7 @@ from tf_mtl.aggregators.checks import check_not_negative, check_positive
 from tf_mtl.aggregators.gramian_weighting import GramianWeighting
 from tf_mtl.aggregators.moving_average import check_decay
 from tf_mtl.aggregators.registry import register
-from tf_mtl.aggregators.solvers import project_to_simplex
+from tf_mtl.aggregators.solvers import project_to_simplex, row_norms
 
 
 @register("sdmgrad")
@@ -87,7 +87,7 @@ class SDMGrad(GramianWeighting):
     ) -> tf.Tensor:
         count = tf.math.count_nonzero(present, dtype=tf.float64)
         # The diagonal of a product of two Jacobians may be negative.
-        norms = tf.sqrt(tf.maximum(tf.linalg.diag_part(gramian), 0.0))
+        norms = row_norms(gramian)
         mean_norm = tf.math.divide_no_nan(tf.reduce_sum(norms), count)
         matrix = tf.math.divide_no_nan(gramian, tf.square(mean_norm))
         pull = self.strength * self._shares(present)

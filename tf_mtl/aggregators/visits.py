@@ -10,6 +10,7 @@ import tensorflow as tf
 from tf_mtl.aggregators.base import fixed_seed
 from tf_mtl.aggregators.gramian_weighting import GramianWeighting
 from tf_mtl.aggregators.reduction import Reduction, check_reduction, reduced
+from tf_mtl.aggregators.solvers import cosines_and_norms
 
 
 class VisitingWeighting(GramianWeighting):
@@ -108,8 +109,7 @@ class VisitingWeighting(GramianWeighting):
     def _weights(
         self, gramian: tf.Tensor, losses: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
-        norms = tf.sqrt(tf.maximum(tf.linalg.diag_part(gramian), 0.0))
-        cosines = tf.math.divide_no_nan(gramian, norms[:, None] * norms[None, :])
+        cosines, norms = cosines_and_norms(gramian)
         edited, met = self._edited(cosines)
         self._learn(met)
         # From unit rows back to the rows as they came. A row of norm 0 is unedited.

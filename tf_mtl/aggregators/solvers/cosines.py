@@ -2,10 +2,53 @@
 
 import tensorflow as tf
 
-# Keeps the system of dependent rows solvable.
-_RIDGE = 1e-12
+from tf_mtl.aggregators.solvers.eigen import symmetric_eigen
+
+# An eigenvalue below this share of the largest, times the size, is rounding.
+FLOAT64_RANK = 64.0 * 2.0**-52
+FLOAT32_RANK = 2.0 * 2.0**-23
+# Targets of which no more than this square of a share can be reached cannot be.
+_LEAST_REACHED = 1e-10
 # Enough for eigenvalues 1e-13 apart.
 _NUM_SQUARINGS = 48
+
+
+def row_norms(gramian: tf.Tensor) -> tf.Tensor:
+    """Norms of the rows with a Gramian, `(num_tasks,)`, 0 for a negative diagonal."""
+    return tf.sqrt(tf.maximum(tf.linalg.diag_part(gramian), 0.0))
+
+
+def cosines_and_norms(gramian: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Splits a Gramian into cosines, 0 in rows and columns of norm 0, and norms."""
+    norms = row_norms(gramian)
+    return tf.math.divide_no_nan(gramian, norms[:, None] * norms[None, :]), norms
+
+
+def with_exact_rank(gramian: tf.Tensor) -> tf.Tensor:
+    """The Gramian of float32 rows, with dependent rows exactly so.
+
+    Rounding to float32 lifts the eigenvalues of the cosines that should be 0, so that
+    a row that is the sum of others counts as independent of them. Eigenvalues that it
+    may explain become 0.
+
+    Args:
+        gramian: float64 tensor of shape `(num_tasks, num_tasks)`, finite, of products
+            that were rounded to float32.
+
+    Returns:
+        Tensor like `gramian`, positive semi-definite up to the rounding of float64.
+    """
+    cosines, norms = cosines_and_norms(gramian)
+    values, vectors = symmetric_eigen(cosines)
+    noise = tf.where(~is_positive(values, FLOAT32_RANK), values, 0.0)
+    cosines -= tf.matmul(vectors * noise, vectors, transpose_b=True)
+    return norms[:, None] * cosines * norms[None, :]
+
+
+def is_positive(eigenvalues: tf.Tensor, precision: float = FLOAT64_RANK) -> tf.Tensor:
+    """Which eigenvalues are not 0 to the precision of the matrix, bool like them."""
+    size = eigenvalues.shape[0]
+    return eigenvalues > size * precision * tf.reduce_max(eigenvalues)
 
 
 def unit_rows(gramian: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -24,8 +67,7 @@ def unit_rows(gramian: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         rounding of float64, 0 in rows and columns of norm 0; and `norms`, float64
         `(num_tasks,)`.
     """
-    norms = tf.sqrt(tf.maximum(tf.linalg.diag_part(gramian), 0.0))
-    cosines = tf.math.divide_no_nan(gramian, norms[:, None] * norms[None, :])
+    cosines, norms = cosines_and_norms(gramian)
     missing = tf.maximum(-_lowest_eigenvalue(cosines), 0.0)
     repair = tf.where(norms > 0.0, 2.0 * missing, 0.0)
     return cosines + tf.linalg.diag(repair), norms
@@ -34,9 +76,10 @@ def unit_rows(gramian: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def solve_cosines(gramian: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     """Weights of the vector with given inner products with the unit rows.
 
-    With targets of 1, the vector makes equal angles with all rows. Dependent rows
-    share the weight, thanks to a ridge of 1e-12 on the cosines; if no vector has the
-    targets, the weights are huge. Rows of norm 0 are left out.
+    With targets of 1, the vector makes equal angles with all rows. It is the shortest
+    such vector, or, if no vector has the targets, the shortest of those that come
+    nearest in the sense of least squares. Equal rows share a weight. Rows of norm 0
+    are left out.
 
     Args:
         gramian: float64 tensor of shape `(num_tasks, num_tasks)`, finite, rows and
@@ -45,16 +88,19 @@ def solve_cosines(gramian: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
 
     Returns:
         float64 tensor of shape `(num_tasks,)`, weights of the rows as they are, not
-        of the unit rows. 0 for rows of norm 0.
+        of the unit rows. 0 for rows of norm 0, and for all if less than 1e-5 of the
+        targets can be reached, as for opposite rows.
     """
-    cosines, norms = unit_rows(gramian)
-    has_norm = norms > 0.0
-    # Rows of norm 0 become those of the identity, with the solution 0.
-    extra = tf.where(has_norm, tf.constant(_RIDGE, tf.float64), 1.0)
-    system = cosines + tf.linalg.diag(extra)
-    targets = tf.where(has_norm, targets, 0.0)
-    solution = tf.linalg.cholesky_solve(tf.linalg.cholesky(system), targets[:, None])
-    return tf.math.divide_no_nan(solution[:, 0], norms)
+    cosines, norms = cosines_and_norms(gramian)
+    targets = tf.where(norms > 0.0, targets, 0.0)
+    values, vectors = symmetric_eigen(cosines)
+    parts = tf.linalg.matvec(vectors, targets, transpose_a=True)
+    parts = tf.where(is_positive(values), parts, 0.0)
+    reached = tf.reduce_sum(tf.square(parts))
+    is_reachable = reached > _LEAST_REACHED * tf.reduce_sum(tf.square(targets))
+    solution = tf.linalg.matvec(vectors, tf.math.divide_no_nan(parts, values))
+    solution = tf.where(is_reachable, solution, 0.0)
+    return tf.math.divide_no_nan(solution, norms)
 
 
 def _lowest_eigenvalue(matrix: tf.Tensor) -> tf.Tensor:
