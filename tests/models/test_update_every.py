@@ -5,7 +5,7 @@ import pytest
 
 from tests.models import problem
 from tf_mtl import aggregators
-from tf_mtl.models.training import TaskTrainer
+from tf_mtl.models import weight_reuse
 
 OPTIONS = {"update_every": 3, "ema": 0.5, "normalize_to": "mean"}
 
@@ -24,8 +24,8 @@ def train(name, jit_compile, **options):
 )
 def test_one_backward_pass_gives_what_exact_rows_give(name, max_norm, monkeypatch):
     fast = train(name, jit_compile=True, max_norm=max_norm)
-    assert fast._reuses_weights()
-    monkeypatch.setattr(TaskTrainer, "_reuses_weights", lambda self: False)
+    assert weight_reuse.reuses_weights(fast)
+    monkeypatch.setattr(weight_reuse, "reuses_weights", lambda model: False)
     slow = train(name, jit_compile=True, max_norm=max_norm)
     problem.assert_same(fast.variables, slow.variables)
 

@@ -137,7 +137,7 @@ class MultiTaskModel(TaskTrainer):
         self.built = True
         self.task_outputs(self.example_inputs(), training=False)
         # Under a strategy, gradients can be taken inside of its steps only.
-        if self._has_shared_variables() and not tf.distribute.has_strategy():
+        if self.has_shared_variables and not tf.distribute.has_strategy():
             self._check_towers()
 
     def build_if_adapted(self) -> None:

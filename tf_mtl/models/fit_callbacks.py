@@ -7,6 +7,25 @@ from typing import Any
 import keras
 
 
+def with_own_callbacks(callbacks: Any) -> Any:
+    """The callbacks of the user, with those of every `fit` around them.
+
+    Args:
+        callbacks: what `fit` takes: None, a callback, a list of them, or a
+            `keras.callbacks.CallbackList`, which is added to.
+
+    Returns:
+        list of callbacks, or the `CallbackList`.
+    """
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        callbacks.append(EndEpoch())
+        callbacks.append(SkippedUpdatesWarning())
+        return callbacks
+    if not isinstance(callbacks, (list, tuple)):
+        callbacks = [] if callbacks is None else [callbacks]
+    return [EndEpoch(), *callbacks, SkippedUpdatesWarning()]
+
+
 class EndEpoch(keras.callbacks.Callback):
     """Tells the aggregator that an epoch is over.
 

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl.gradients.replicas import num_replicas, replica_sum
+from tf_mtl.models.losses import known_counts, weighted_losses
 from tf_mtl.models.passes import Forward
 from tf_mtl.tasks import Targets, Task
 
@@ -66,11 +67,8 @@ class TaskLogs:
         """
         rows = tf.cast(tf.shape(targets.labels[0])[0], tf.float32)
         counts = [replica_sum(rows), *known_counts(targets)]
-        weighted = [
-            task.weight * loss
-            for task, loss in zip(self._tasks, forward.losses, strict=True)
-        ]
-        values = [tf.add_n(weighted), *forward.losses]
+        total = tf.add_n(weighted_losses(self._tasks, forward.losses))
+        values = [total, *forward.losses]
         metrics = [self._loss, *self._task_losses]
         for metric, value, count in zip(metrics, values, counts, strict=True):
             metric.update_state(
@@ -96,14 +94,3 @@ class TaskLogs:
                     tf.where(is_known, predictions, 0.0)[:, None],
                     sample_weight=tf.where(is_known, targets.weights[i], 0.0),
                 )
-
-
-def known_counts(targets: Targets) -> list[tf.Tensor]:
-    """Number of known labels of each task, over all replicas."""
-    counts = tf.stack([tf.reduce_sum(tf.cast(k, tf.float32)) for k in targets.known])
-    return tf.unstack(replica_sum(counts), len(targets.known))
-
-
-def present_tasks(targets: Targets) -> tf.Tensor:
-    """Which tasks have a known label, bool `(num_tasks,)`."""
-    return tf.stack(known_counts(targets)) > 0

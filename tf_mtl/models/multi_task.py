@@ -199,14 +199,10 @@ class MultiTask(TaskTrainer):
             self.network.input,
         )
 
-    def check_representation(self) -> None:
-        """Raises a ValueError if no layer was named as the representation."""
-        if self.representation is None:
-            raise ValueError(
-                "`surface='representation'` needs to know the shared representation. "
-                "Pass MultiTask(..., representation='name of a layer'), or use "
-                "surface='parameters'."
-            )
+    @property
+    def has_representation(self) -> bool:
+        """Whether a layer was named as the representation."""
+        return self.representation is not None
 
     def get_build_config(self) -> dict[str, Any]:
         """Nothing: the network is saved as it was built."""

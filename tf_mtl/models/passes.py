@@ -1,9 +1,8 @@
 """What a forward and a backward pass of a train step find."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-import keras
 import tensorflow as tf
 
 from tf_mtl import gradients
@@ -52,25 +51,3 @@ class Forward:
 
     outputs: list[tf.Tensor]
     losses: list[tf.Tensor]
-
-
-def gradient_parts(gradient: gradients.Gradient) -> list[tf.Tensor]:
-    """The tensors of a gradient, as a condition can return them."""
-    if gradient is None:
-        return []
-    if isinstance(gradient, tf.IndexedSlices):
-        return [gradient.values, gradient.indices]
-    return [gradient]
-
-
-def gradient_like(
-    gradient: gradients.Gradient, parts: Sequence[tf.Tensor], variable: keras.Variable
-) -> gradients.Gradient:
-    """A gradient of the same form, made of `gradient_parts`."""
-    if gradient is None:
-        return None
-    if isinstance(gradient, tf.IndexedSlices):
-        return gradients.UniqueSlices(
-            *parts, tf.constant(tuple(variable.shape), tf.int64)
-        )
-    return parts[0]

@@ -83,6 +83,11 @@ class SingleTask(MultiTaskModel):
         plain = gradients.add_penalty(tape, penalty, plain, variables)
         return plain, gradients.TaskGradients([], len(self.tasks))
 
+    @property
+    def has_shared_variables(self) -> bool:
+        """No: each task has embeddings and layers of its own."""
+        return False
+
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "units": self.units, "dropout": self.dropout}
@@ -90,6 +95,3 @@ class SingleTask(MultiTaskModel):
     def _make_embedding(self) -> FeatureEmbedding:
         copies = len(self.tasks)
         return FeatureEmbedding(self.features.features, copies, name="embedding")
-
-    def _has_shared_variables(self) -> bool:
-        return False
