@@ -22,6 +22,7 @@ COMMANDS = (
     "bench hlo",
     "bench pareto",
     "methods",
+    "models",
     "demo",
 )
 
