@@ -16,7 +16,7 @@ from tf_mtl.models.logs import TaskLogs
 from tf_mtl.models.losses import plain_losses, present_tasks
 from tf_mtl.models.passes import Forward
 from tf_mtl.models.task_model import TaskModel
-from tf_mtl.models.updates import Snapshot, apply_gradients
+from tf_mtl.models.updates import Snapshot, apply_gradients, changing_weights
 from tf_mtl.models.weight_reuse import found_gradients
 from tf_mtl.tasks import Targets, Task, read_targets
 
@@ -135,8 +135,7 @@ class TaskTrainer(TaskModel):
         inputs, labels, weight = keras.utils.unpack_x_y_sample_weight(data)
         targets = read_targets(self.tasks, labels, weight)
         # What a forward pass may change (running means) and what aggregation changes.
-        state = [*self.non_trainable_weights, *self.aggregator.step_variables]
-        before = Snapshot(state)
+        before = Snapshot([*changing_weights(self), *self.aggregator.step_variables])
         found, forward = found_gradients(self, inputs, targets)
         is_ok = apply_gradients(
             self.optimizer, found, self.trainable_variables, forward.losses

@@ -1,6 +1,6 @@
 """The end of a train step: an update, or, after bad numbers, none."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -73,7 +73,7 @@ class Snapshot:
     a skipped step puts back the state of both.
 
     Args:
-        variables: sequence of variables. Each is copied.
+        variables: sequence of variables. Each is read, so none should be large.
     """
 
     def __init__(self, variables: Sequence[keras.Variable]) -> None:
@@ -83,6 +83,29 @@ class Snapshot:
         """Gives the variables their values back if the bool scalar is False."""
         for variable, value in self._kept:
             variable.assign(tf.where(is_ok, variable.value, value))
+
+
+def changing_weights(model: keras.Model) -> list[keras.Variable]:
+    """Weights that a forward pass may change: neither trained nor frozen.
+
+    Frozen are those of layers with `trainable=False`, such as a table that was learnt
+    elsewhere, whose size must not show in the cost of a step.
+    """
+    frozen = {
+        id(weight)
+        for layer in _layers(model)
+        if not layer.trainable
+        for weight in layer.weights
+    }
+    return [v for v in model.non_trainable_weights if id(v) not in frozen]
+
+
+def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """The layers of a model, and of the models among them."""
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
 
 
 def _then_zero(_: Any) -> tf.Tensor:
