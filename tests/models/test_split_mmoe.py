@@ -15,11 +15,10 @@ from tf_mtl.tasks import read_targets
 
 from . import problem
 
-PRIMARIES, SECONDARIES = [0, 1], [2]
 RATE = 0.1
 
 
-def make(cls=DRGrad, seed=0, primaries=PRIMARIES, personal=("user",), **kwargs):
+def make(cls=DRGrad, seed=0, primaries=(0, 1), personal=("user",), **kwargs):
     keras.utils.set_random_seed(seed)
     tasks = [
         dataclasses.replace(task, primary=i in primaries)
@@ -69,46 +68,90 @@ def reference(model, level):
         for g, v in zip(tape.gradient(losses, variables), variables, strict=True)
     ]
     by_task = [tape.gradient(loss, read).numpy() for loss in losses]
-    dedicated = np.stack([by_task[t][t] for t in PRIMARIES])
-    halves = np.stack([by_task[t][2 + t] for t in PRIMARIES])
-    secondary = np.stack([by_task[t][2 + t] for t in SECONDARIES])
-    routes = model.router(dedicated, halves, secondary)
+    num_primary = len(model.primaries)
+    owners = [*model.primaries, *model.primaries, *model.secondaries]
+    branches = np.stack([by_task[t][i] for i, t in enumerate(owners)])
     if level in ("tower_input", "both"):
-        extra = np.zeros(read.shape, "float32")
-        extra[:2] = routes.dedicated
-        extra[2:4] = routes.shared_half
-        found = tape.gradient(read, variables, output_gradients=tf.constant(extra))
+        extra = model.router(branches, num_primary).gradients - branches
+        found = tape.gradient(read, variables, output_gradients=extra)
         pairs = zip(total, found, variables, strict=True)
         total = [g + problem.dense(f, v) for g, f, v in pairs]
     if level in ("tower_params", "both"):
         places = [
             i for i, v in enumerate(model.trainable_variables) if "tower" in v.path
         ]
-        slices = [total[i] for i in places]
-        found = model.router(
-            [g[:2] for g in slices], [g[2:4] for g in slices], [g[4:] for g in slices]
-        )
-        for i, own, half in zip(
-            places, found.dedicated, found.shared_half, strict=True
-        ):
-            total[i] = total[i].copy()
-            total[i][:2] += own
-            total[i][2:4] += half
+        found = model.router([total[i] for i in places], num_primary).gradients
+        for i, gradient in zip(places, found, strict=True):
+            total[i] = gradient
     return {
         name_of(v): g for v, g in zip(model.trainable_variables, total, strict=True)
     }
 
 
+@pytest.mark.parametrize("primaries", [[0, 1], [2]])
 @pytest.mark.parametrize("level", ["tower_input", "tower_params", "both"])
 @pytest.mark.parametrize("reading", ["paired", "literal"])
-def test_step_takes_what_is_routed_by_hand(level, reading):
-    model = make(router=Router(reading), level=level)
+def test_step_takes_what_is_routed_by_hand(level, reading, primaries):
+    model = make(router=Router(reading), level=level, primaries=primaries)
     expected = reference(model, level)
     actual = one_step(model)
     for path, value in expected.items():
         np.testing.assert_allclose(
             actual[path], value, rtol=1e-4, atol=1e-5, err_msg=path
         )
+
+
+def gramian_of(rows):
+    """Inner products of lists of gradients, one list for each task."""
+    flat = np.stack([np.concatenate([np.ravel(part) for part in row]) for row in rows])
+    return flat @ flat.T
+
+
+@pytest.mark.parametrize("primaries", [[0], [2], [1, 2]])
+def test_gramians_are_those_of_each_loss(primaries):
+    model = make(SplitMMoE, primaries=primaries, num_dedicated_experts=1)
+    inputs, labels = problem.as_tensors(problem.make_batch())
+    targets = read_targets(model.tasks, labels)
+    variables = [v.value for v in model.shared_variables()]
+    with tf.GradientTape(persistent=True) as tape:
+        shared = model.representations(inputs, True)
+        representation = [shared["experts"], shared["shared"]]
+        read = model.task_inputs(shared, True)
+        losses = model._task_losses(tf.unstack(model.towers(read, True), 3), targets)
+    exact = [
+        [
+            problem.dense(g, v)
+            for g, v in zip(tape.gradient(loss, variables), variables, strict=True)
+        ]
+        for loss in losses
+    ]
+    np.testing.assert_allclose(
+        model.gramian(inputs, labels), gramian_of(exact), rtol=1e-4, atol=1e-7
+    )
+    # A task with no dedicated tower reaches the experts through the vector alone.
+    direct = [
+        [
+            g if g is not None else np.zeros(r.shape)
+            for g, r in zip(found, representation, strict=True)
+        ]
+        for found in (_gradients_apart(model, shared, targets, t) for t in range(3))
+    ]
+    np.testing.assert_allclose(
+        model.representation_gramian(shared, tape.gradient(losses, read)),
+        gramian_of(direct),
+        rtol=1e-4,
+        atol=1e-7,
+    )
+
+
+def _gradients_apart(model, shared, targets, task):
+    """Gradients of a loss at the experts and at the vector, as if unconnected."""
+    leaves = {name: tf.stop_gradient(tensor) for name, tensor in shared.items()}
+    with tf.GradientTape() as tape:
+        tape.watch(leaves)
+        outputs = model.towers(model.task_inputs(leaves, True), True)
+        loss = model._task_losses(tf.unstack(outputs, 3), targets)[task]
+    return tape.gradient(loss, [leaves["experts"], leaves["shared"]])
 
 
 def changed(first, second):

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_mtl import gradients
@@ -140,9 +141,14 @@ class SplitMMoE(MultiTaskModel):
         self.build_if_adapted()
 
     @property
+    def branch_tasks(self) -> tuple[int, ...]:
+        """Tasks in the order of the towers on the shared vector: primary ones first."""
+        return (*self.primaries, *self.secondaries)
+
+    @property
     def tower_tasks(self) -> tuple[int, ...]:
-        """Dedicated towers of the primary tasks, then those on the shared vector."""
-        return (*self.primaries, *range(len(self.tasks)))
+        """Dedicated towers, shared halves, and towers of the secondary tasks."""
+        return (*self.primaries, *self.branch_tasks)
 
     def slice_tasks(self, variable: keras.Variable) -> tuple[int, ...]:
         """Index of the task that each slice of a stacked variable belongs to."""
@@ -164,12 +170,13 @@ class SplitMMoE(MultiTaskModel):
         return {"experts": experts, "gate": embedded, "shared": shared}
 
     def task_inputs(self, shared: Shared, training: bool) -> tf.Tensor:
-        """Dedicated vectors, then the shared vector for each task."""
+        """Dedicated vectors, then the shared vector for each tower on it."""
         experts, gate, vector = shared["experts"], shared["gate"], shared["shared"]
         if vector.shape.rank == 3:  # A copy for each task.
             experts, gate = (
                 _take(tensor, self.primaries) for tensor in (experts, gate)
             )
+            vector = _take(vector, self.branch_tasks)
         else:
             vector = tf.repeat(vector[None], len(self.tasks), axis=0)
         dedicated = mix(_weights(self.dedicated_gate(gate), experts), experts)
@@ -178,10 +185,10 @@ class SplitMMoE(MultiTaskModel):
     def towers(self, task_inputs: tf.Tensor, training: bool) -> tf.Tensor:
         """Raw outputs `(num_tasks, batch)`, both halves of a primary task added."""
         found = self.tower(task_inputs, training=training)[..., 0]
-        dedicated, outputs = self._parts(found)
-        halves = _take(outputs, self.primaries)
+        dedicated, halves, secondary = tf.split(found, self._sizes)
         sums = self.updater(tf.stack([dedicated, halves], axis=1))
-        return self._with_primaries(tf.cast(outputs, sums.dtype), sums)
+        outputs = tf.concat([sums, tf.cast(secondary, sums.dtype)], axis=0)
+        return tf.stack([outputs[i] for i in np.argsort(self.branch_tasks)])
 
     def route_fn(self, present: tf.Tensor, scale: tf.Tensor) -> Route | None:
         """Routes gradients between the towers and tells the updater."""
@@ -220,7 +227,7 @@ class SplitMMoE(MultiTaskModel):
             tape.watch(leaf)
             outputs = tf.unstack(self.towers(leaf, False), len(self.tasks))
             losses = self._task_losses(outputs, targets)
-        return router(*self._split(tape.gradient(losses, leaf)))
+        return router(tape.gradient(losses, leaf), len(self.primaries))
 
     def extra_logs(self) -> dict[str, tf.Tensor]:
         """Number of branches that have lost their weight, if they can."""
@@ -233,18 +240,21 @@ class SplitMMoE(MultiTaskModel):
         self, shared: Shared, cotangents: tf.Tensor
     ) -> tf.Tensor:
         """Inner products at the experts, by the dedicated gates, and at the vector."""
-        num_tasks = len(self.tasks)
-        dedicated, at_vector = self._parts(tf.cast(cotangents, tf.float32))
-        flat = tf.reshape(at_vector, [num_tasks, -1])
+        cotangents = tf.cast(cotangents, tf.float32)
+        dedicated, at_vector = tf.split(
+            cotangents, [len(self.primaries), len(self.tasks)]
+        )
+        flat = tf.reshape(at_vector, [len(self.tasks), -1])
         total = tf.matmul(flat, flat, transpose_b=True)
         gates = tf.nn.softmax(tf.cast(self.dedicated_gate(shared["gate"]), tf.float32))
         gates = tf.transpose(gates, [1, 0, 2])
         by_row = tf.transpose(dedicated, [1, 0, 2])
         products = tf.matmul(by_row, by_row, transpose_b=True)
         products *= tf.matmul(gates, gates, transpose_b=True)
-        places = tf.one_hot(self.primaries, num_tasks)
-        at_experts = tf.reduce_sum(products, axis=0)
-        return total + tf.matmul(places, at_experts @ places, transpose_a=True)
+        num_secondary = len(self.secondaries)
+        total += tf.pad(tf.reduce_sum(products, axis=0), [[0, num_secondary]] * 2)
+        places = tf.one_hot(self.branch_tasks, len(self.tasks))
+        return tf.matmul(places, total @ places, transpose_a=True)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -279,37 +289,17 @@ class SplitMMoE(MultiTaskModel):
             )
         return PersonalGate(name="personal_gate")
 
-    def _parts(self, tensor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Slices of the dedicated towers, and of those on the shared vector."""
-        return tensor[: len(self.primaries)], tensor[len(self.primaries) :]
-
-    def _split(self, tensor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Slices of dedicated branches, shared halves and secondary tasks."""
-        dedicated, others = self._parts(tensor)
-        halves = _take(others, self.primaries)
-        return dedicated, halves, _take(others, self.secondaries)
-
-    def _with_primaries(self, by_task: tf.Tensor, primaries: tf.Tensor) -> tf.Tensor:
-        """`by_task` with the slices of the primary tasks replaced."""
-        places = tf.constant(self.primaries)[:, None]
-        return tf.tensor_scatter_nd_update(by_task, places, primaries)
-
-    def _add(self, tensor: tf.Tensor, dedicated: tf.Tensor, halves: tf.Tensor) -> Any:
-        """`tensor` with what was routed added to its slices."""
-        own, others = self._parts(tensor)
-        others = self._with_primaries(others, _take(others, self.primaries) + halves)
-        return tf.concat([own + dedicated, others], axis=0)
-
-    def _router_mask(self, present: tf.Tensor) -> tf.Tensor:
-        return tf.gather(present, [*self.primaries, *self.secondaries])
+    @property
+    def _sizes(self) -> list[int]:
+        """Numbers of dedicated towers, shared halves and secondary tasks."""
+        return [len(self.primaries), len(self.primaries), len(self.secondaries)]
 
     def _route_inputs(
         self, cotangents: tf.Tensor, present: tf.Tensor
     ) -> tuple[Routes, tf.Tensor]:
-        routes = self.router(
-            *self._split(cotangents), self._router_mask(present), replica_sum
-        )
-        return routes, self._add(cotangents, routes.dedicated, routes.shared_half)
+        present = tf.gather(present, self.branch_tasks)
+        routes = self.router(cotangents, len(self.primaries), present, replica_sum)
+        return routes, routes.gradients
 
     def _route_variables(
         self, found: list[gradients.Gradient], present: tf.Tensor
@@ -317,16 +307,11 @@ class SplitMMoE(MultiTaskModel):
         own = {id(variable) for variable in self.tower.trainable_variables}
         places = [i for i, v in enumerate(self.trainable_variables) if id(v) in own]
         summed = [replica_sum(found[i]) for i in places]
-        parts = zip(*[self._split(gradient) for gradient in summed], strict=True)
-        routes = self.router(*map(list, parts), self._router_mask(present))
+        present = tf.gather(present, self.branch_tasks)
+        routes = self.router(summed, len(self.primaries), present)
         found = list(found)
-        for i, dedicated, halves in zip(
-            places, routes.dedicated, routes.shared_half, strict=True
-        ):
-            routed = self._add(tf.zeros_like(found[i]), dedicated, halves)
-            found[i] = gradients.add_gradients(
-                found[i], gradients.share_of_replica(routed)
-            )
+        for i, routed in zip(places, routes.gradients, strict=True):
+            found[i] = gradients.share_of_replica(routed)
         return routes, found
 
 

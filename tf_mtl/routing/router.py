@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl.aggregators.checks import check_positive
-from tf_mtl.aggregators.rows import present_rows
+from tf_mtl.aggregators.rows import as_rows
 from tf_mtl.names import unknown_name_error
 
 Reading = Literal["paired", "literal"]
@@ -21,21 +21,25 @@ class Routes(NamedTuple):
     them, the `num_secondary` secondary tasks.
 
     Attributes:
-        dedicated: structure like `dedicated` of the call, to add to it.
-        shared_half: structure like `shared_half` of the call, to add to it.
-        norms: float32 tensor of shape `(num_primary, 2)`, norms of the sums
-            `dedicated + routed` and `shared_half + routed` over the whole batch.
+        gradients: structure like `gradients` of the call, with what is routed added.
+        norms: float32 tensor of shape `(num_primary, 2)`, norms of the routed gradients
+            of both branches over the whole batch.
         cosines: float32 tensor of shape `(num_primary, num_sources)`, the paper's xi,
             of each dedicated gradient with each source; 0 where one of them is 0. With
-            `per_example`, `(num_primary, num_sources, batch)`.
+            `per_example`, `(batch, num_primary, num_sources)`.
         ratios: tensor like `cosines`, the paper's lambda.
+        gramian: float32 tensor of shape `(num_branches, num_branches)`, inner products
+            of the gradients of the call; or `(batch, num_branches, num_branches)`.
+        matrix: tensor like `gramian`. The routed gradients are its products with those
+            of the call.
     """
 
-    dedicated: Any
-    shared_half: Any
+    gradients: Any
     norms: tf.Tensor
     cosines: tf.Tensor
     ratios: tf.Tensor
+    gramian: tf.Tensor
+    matrix: tf.Tensor
 
 
 @keras.saving.register_keras_serializable(package="tf_mtl")
@@ -73,16 +77,15 @@ class Router:
             `"secondary"`: without the latter (A12).
 
     Call arguments:
-        dedicated: gradients of the dedicated branches, float tensor of shape
-            `(num_primary, batch, units)` at the inputs of the towers. Or a nested
-            structure of tensors `(num_primary, ...)`, such as a list of the gradients
-            of stacked towers; inner products run over all of it (A8).
-        shared_half: the same of the shared halves.
-        secondary: the same of the secondary tasks, `(num_secondary, ...)`. There may
-            be none.
+        gradients: float tensor of shape `(num_branches, batch, units)`, gradients at
+            the inputs of the towers: those of the `num_primary` dedicated branches, of
+            their shared halves, and of the secondary tasks, of which there may be none.
+            Or a nested structure of tensors `(num_branches, ...)`, such as a list of
+            the gradients of stacked towers; inner products run over all of it (A8).
+        num_primary: int.
         present: bool tensor of shape `(num_primary + num_secondary,)`. False for a
-            task with no known label in this batch: nothing is routed to it nor from
-            it, and means leave it out. None: all present.
+            task with no known label in this batch, whose gradients must be 0: nothing
+            is routed to it nor from it, and means leave it out. None: all present.
         reduce_fn: function applied to sums of products over the batch. Pass a sum over
             replicas where each of them holds its part of the batch; gradients of
             parameters are summed before the call instead.
@@ -129,122 +132,130 @@ class Router:
 
     def __call__(
         self,
-        dedicated: Any,
-        shared_half: Any,
-        secondary: Any,
+        gradients: Any,
+        num_primary: int,
         present: tf.Tensor | None = None,
         reduce_fn: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
     ) -> Routes:
         """Routes the gradients of a step."""
-        dedicated, shared_half, secondary = tf.nest.map_structure(
-            tf.convert_to_tensor, (dedicated, shared_half, secondary)
-        )
-        parts = [tf.nest.flatten(part) for part in (dedicated, shared_half, secondary)]
-        self._check_shapes(parts)
-        num_primary = parts[0][0].shape[0]
-        present = _mask(present, num_primary + parts[2][0].shape[0])
-        own = [self._vectors(leaf, present[:num_primary]) for leaf in parts[0]]
-        sources = [
-            self._vectors(tf.concat(leaves, axis=0), present)
-            for leaves in zip(parts[1], parts[2], strict=True)
-        ]
-        # Rows of examples are whole on their replica.
-        whole = tf.identity if self.per_example else reduce_fn
-        # All of shape (num_primary, num_sources, num_groups), or broadcast to it.
-        products = whole(_sum_of(_products, own, sources))
-        own_norms = tf.sqrt(whole(_sum_of(_squares, own)))[:, None]
-        norms = tf.sqrt(whole(_sum_of(_squares, sources)))[None]
-        cosines = tf.math.divide_no_nan(products, own_norms * norms)
-        cosines = tf.clip_by_value(cosines, -1.0, 1.0)
-        # min(1, own_norms / norms), and 0 or 1 where a norm is 0.
-        ratios = tf.math.divide_no_nan(own_norms, tf.maximum(own_norms, norms))
-        ratios = tf.pow(ratios, self.gamma)
-        to_own, to_half = self._coefficients(cosines, ratios, present)
-
-        halves = [source[:num_primary] for source in sources]
-        routed_own = [tf.einsum("pmg,mgd->pgd", to_own, source) for source in sources]
-        routed_half = [to_half[..., None] * half for half in halves]
-        squares = [
-            tf.reduce_sum(_sum_of(_squares, _added(plain, routed)), axis=-1)
-            for plain, routed in ((own, routed_own), (halves, routed_half))
-        ]
-        if not self.per_example:
-            cosines, ratios = cosines[..., 0], ratios[..., 0]
+        gradients = tf.nest.map_structure(tf.convert_to_tensor, gradients)
+        leaves = tf.nest.flatten(gradients)
+        self._check_shapes(leaves, num_primary)
+        present = _mask(present, leaves[0].shape[0] - num_primary)
+        # One pass over the gradients, small matrices, and one more pass.
+        gramian = tf.add_n([self._gramian(leaf) for leaf in leaves])
+        if not self.per_example:  # An example is whole on its replica.
+            gramian = reduce_fn(gramian)
+        cosines, ratios = self._geometry(gramian, num_primary)
+        matrix = self._matrix(cosines, ratios, present)
+        routed = [self._routed(leaf, matrix, num_primary) for leaf in leaves]
+        squares = tf.einsum("...ij,...jk,...ik->...i", matrix, gramian, matrix)
+        squares = squares[..., : 2 * num_primary]
+        if self.per_example:
+            squares = reduce_fn(tf.reduce_sum(squares, axis=0))
+        norms = tf.sqrt(tf.maximum(squares, 0.0))
         return Routes(
-            _like(dedicated, routed_own),
-            _like(shared_half, routed_half),
-            tf.sqrt(reduce_fn(tf.stack(squares, axis=-1))),
+            tf.nest.pack_sequence_as(gradients, routed),
+            tf.transpose(tf.reshape(norms, [2, num_primary])),
             cosines,
             ratios,
+            gramian,
+            matrix,
         )
 
-    def _coefficients(
-        self, cosines: tf.Tensor, ratios: tf.Tensor, present: tf.Tensor
+    def _gramian(self, leaf: tf.Tensor) -> tf.Tensor:
+        """Inner products of the branches, of all examples or of each."""
+        rows = as_rows(leaf)
+        if self.per_example:
+            rows = tf.transpose(rows, [1, 0, 2])
+        else:
+            rows = tf.reshape(rows, [rows.shape[0], -1])
+        return tf.matmul(rows, rows, transpose_b=True)
+
+    def _geometry(
+        self, gramian: tf.Tensor, num_primary: int
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """What the routed gradients are made of.
+        """Cosines and ratios `(..., num_primary, num_sources)`."""
+        norms = tf.sqrt(tf.linalg.diag_part(gramian))
+        own, sources = norms[..., :num_primary, None], norms[..., None, num_primary:]
+        products = gramian[..., :num_primary, num_primary:]
+        cosines = tf.math.divide_no_nan(products, own * sources)
+        cosines = tf.clip_by_value(cosines, -1.0, 1.0)
+        # min(1, own / sources), and 0 or 1 where a norm is 0.
+        ratios = tf.math.divide_no_nan(own, tf.maximum(own, sources))
+        return cosines, tf.pow(ratios, self.gamma)
+
+    def _matrix(
+        self, cosines: tf.Tensor, ratios: tf.Tensor, present: tf.Tensor
+    ) -> tf.Tensor:
+        """What routed gradients are made of.
 
         Args:
-            cosines: `(num_primary, num_sources, num_groups)`; one group for a batch,
-                or one for each example.
+            cosines: `(..., num_primary, num_sources)`.
             ratios: the same.
             present: bool `(num_sources,)`.
 
         Returns:
-            Coefficients of the sources for each dedicated branch, like `cosines`, and
-            of its own gradient for each shared half, `(num_primary, num_groups)`.
+            Tensor `(..., num_branches, num_branches)`: coefficients of all gradients
+            in each routed one.
         """
-        num_primary, num_sources, _ = cosines.shape
-        is_half = tf.eye(num_primary, num_sources, dtype=cosines.dtype)[..., None]
+        num_primary, num_sources = cosines.shape[-2:]
+        is_half = tf.eye(num_primary, num_sources, dtype=cosines.dtype)
         if self.auxiliaries == "all":
             shares = 1.0 - is_half
         else:
             is_secondary = tf.range(num_sources) >= num_primary
-            shares = tf.cast(is_secondary, cosines.dtype)[None, :, None]
-        shares *= tf.cast(present, cosines.dtype)[None, :, None]
+            shares = tf.cast(is_secondary, cosines.dtype)[None]
+        shares *= tf.cast(present, cosines.dtype)
         # Share of each auxiliary gradient in the mean.
-        shares = tf.math.divide_no_nan(shares, tf.reduce_sum(shares, 1, keepdims=True))
-        half_cosine = tf.reduce_sum(is_half * cosines, axis=1, keepdims=True)
-        half_ratio = tf.reduce_sum(is_half * ratios, axis=1, keepdims=True)
+        shares = tf.math.divide_no_nan(shares, tf.reduce_sum(shares, -1, keepdims=True))
+        half_cosine = tf.reduce_sum(is_half * cosines, axis=-1, keepdims=True)
+        half_ratio = tf.reduce_sum(is_half * ratios, axis=-1, keepdims=True)
 
         if self.reading == "paired":
             of_half = (1.0 - tf.minimum(half_cosine, 0.0)) * half_ratio
             of_auxiliary = tf.where(cosines >= 0.0, ratios, 0.0)
         else:
             each = (1.0 - tf.minimum(cosines, 0.0)) * ratios
-            of_half = tf.reduce_sum(shares * each, axis=1, keepdims=True)
+            of_half = tf.reduce_sum(shares * each, axis=-1, keepdims=True)
             of_auxiliary = tf.where(half_cosine >= 0.0, half_ratio, 0.0)
         to_own = is_half * of_half + shares * of_auxiliary
-        to_half = -tf.reduce_sum(shares * tf.minimum(half_cosine * cosines, 0.0), 1)
-        return to_own, to_half
+        to_half = -tf.reduce_sum(shares * tf.minimum(half_cosine * cosines, 0.0), -1)
+        # A dedicated branch takes from all sources, a shared half from itself alone.
+        to_source = tf.einsum("...p,pm->...m", to_half, is_half)
+        routed = tf.concat([to_own, tf.linalg.diag(to_source)], axis=-2)
+        padding = [[0, 0]] * (routed.shape.rank - 1) + [[num_primary, 0]]
+        own = tf.eye(num_primary + num_sources, dtype=routed.dtype)
+        return own + tf.pad(routed, padding)
 
-    def _vectors(self, leaf: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-        """Gradients as vectors `(num_rows, num_groups, dim)`, 0 where absent."""
-        rows = present_rows(leaf, present)
-        return rows if self.per_example else tf.reshape(rows, [leaf.shape[0], 1, -1])
+    def _routed(
+        self, leaf: tf.Tensor, matrix: tf.Tensor, num_primary: int
+    ) -> tf.Tensor:
+        """Product of the matrix and the gradients, in their dtype."""
+        rows = as_rows(leaf)
+        if self.per_example:
+            scales = tf.transpose(tf.linalg.diag_part(matrix))[num_primary:, :, None]
+            own = tf.einsum("bpn,nbu->pbu", matrix[:, :num_primary], rows)
+        else:
+            scales = tf.linalg.diag_part(matrix)[num_primary:]
+            scales = tf.reshape(scales, [-1] + [1] * (rows.shape.rank - 1))
+            own = tf.tensordot(matrix[:num_primary], rows, axes=1)
+        # Shared halves and secondary tasks are but rescaled.
+        routed = tf.concat([own, scales * rows[num_primary:]], axis=0)
+        return tf.cast(routed, leaf.dtype)
 
-    def _check_shapes(self, parts: list[list[tf.Tensor]]) -> None:
-        own, halves, secondary = parts
-        fits = len(own) == len(halves) == len(secondary)
-        fits &= all(
-            a.shape.is_compatible_with(b.shape)
-            and a.shape[1:].is_compatible_with(c.shape[1:])
-            and (a.shape[0], c.shape[0]) == (own[0].shape[0], secondary[0].shape[0])
-            for a, b, c in zip(own, halves, secondary, strict=False)
-        )
-        shapes = [[tuple(leaf.shape) for leaf in leaves] for leaves in parts]
-        received = (
-            f"Received shapes: dedicated={shapes[0]}, shared_half={shapes[1]}, "
-            f"secondary={shapes[2]}."
-        )
-        if not fits:
+    def _check_shapes(self, leaves: list[tf.Tensor], num_primary: int) -> None:
+        shapes = [tuple(leaf.shape) for leaf in leaves]
+        received = f"Received: shapes {shapes}, num_primary={num_primary}."
+        if len({shape[0] for shape in shapes}) > 1 or shapes[0][0] < 2 * num_primary:
             raise ValueError(
-                "`dedicated`, `shared_half` and `secondary` must agree in their "
-                "tensors but for the first axis, which is `num_primary` for the first "
-                f"two. {received} Give all towers the same widths."
+                "`gradients` must agree in their first axis, which holds `num_primary` "
+                "dedicated branches, as many shared halves, and secondary tasks. "
+                f"{received} Give all towers the same widths."
             )
-        if self.per_example and [len(shape) for shape in shapes[0]] != [3]:
+        if self.per_example and [len(shape) for shape in shapes] != [3]:
             raise ValueError(
-                "`per_example=True` needs one tensor (num_primary, batch, units). "
+                "`per_example=True` needs one tensor (num_branches, batch, units). "
                 f"{received} Pass gradients at the inputs of the towers."
             )
 
@@ -259,28 +270,3 @@ def _mask(present: tf.Tensor | None, num_tasks: int) -> tf.Tensor:
             f"({num_tasks},). Received: present of shape {tuple(present.shape)}."
         )
     return present
-
-
-def _products(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    return tf.einsum("pgd,mgd->pmg", left, right)
-
-
-def _squares(vectors: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(tf.square(vectors), axis=-1)
-
-
-def _sum_of(function: Callable[..., tf.Tensor], *leaves: list[tf.Tensor]) -> tf.Tensor:
-    return tf.add_n([function(*each) for each in zip(*leaves, strict=True)])
-
-
-def _added(left: list[tf.Tensor], right: list[tf.Tensor]) -> list[tf.Tensor]:
-    return [a + b for a, b in zip(left, right, strict=True)]
-
-
-def _like(structure: Any, vectors: list[tf.Tensor]) -> Any:
-    """Vectors in the structure, shapes and dtypes of the gradients."""
-    leaves = [
-        tf.cast(tf.reshape(vector, tf.shape(leaf)), leaf.dtype)
-        for vector, leaf in zip(vectors, tf.nest.flatten(structure), strict=True)
-    ]
-    return tf.nest.pack_sequence_as(structure, leaves)
