@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from tf_mtl import Task, callbacks, features, models
-from tf_mtl.callbacks.conflict_monitor import read_conflicts
+from tf_mtl.callbacks.monitor import read_log
 
 RNG = np.random.default_rng(0)
 INPUTS = {"x": RNG.normal(size=(64, 1)).astype(np.float32)}
@@ -38,7 +38,7 @@ def test_conflict_monitor_logs_the_gramian_and_changes_nothing(tmp_path):
     gramian = make_model().gramian(INPUTS, LABELS).numpy()
     monitor = callbacks.ConflictMonitor(tmp_path, (INPUTS, LABELS), every=2)
     watched = fit(model, callbacks=[monitor])
-    rows = read_conflicts(tmp_path / "conflicts.csv")
+    rows = read_log(tmp_path / "conflicts.csv")
     assert [row["step"] for row in rows] == [0, 2]
     norms = np.sqrt(np.diagonal(gramian))
     np.testing.assert_allclose(

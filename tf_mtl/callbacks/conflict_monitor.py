@@ -1,20 +1,15 @@
 """ConflictMonitor: angles and lengths of task gradients while training."""
 
-import csv
 import itertools
-import os
-import pathlib
-from collections.abc import Mapping
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_mtl.files import replacing
+from tf_mtl.callbacks.monitor import Monitor, angle
 
 
-class ConflictMonitor(keras.callbacks.Callback):
+class ConflictMonitor(Monitor):
     """Watches the task gradients of a model on one fixed batch.
 
     For each pair of tasks `a`, `b` it logs `cosine_<a>_<b>`, below 0 where they
@@ -36,123 +31,35 @@ class ConflictMonitor(keras.callbacks.Callback):
         ValueError: if `every` is not positive.
     """
 
-    def __init__(
-        self,
-        log_dir: str | os.PathLike[str],
-        data: tuple[Any, Any],
-        every: int = 100,
-    ) -> None:
-        super().__init__()
-        if every < 1:
-            raise ValueError(f"`every` must be positive. Received: every={every}.")
-        self.log_dir = pathlib.Path(log_dir)
-        self.every = every
-        self._data = data
-        self._step = 0
-        self._rows: list[dict[str, float]] = []
+    stem = "conflicts"
 
-    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Compiles the look, and goes on from earlier rows of the file."""
-        self._gramian = tf.function(
-            self.model.gramian, jit_compile=self.model.jit_compile
-        )
-        self._step = int(self.model.optimizer.iterations)
-        # Steps after the last checkpoint are done, and logged, once more.
-        self._rows = [
-            row
-            for row in read_conflicts(self.log_dir / "conflicts.csv")
-            if row["step"] < self._step
-        ]
-        self.log_dir.mkdir(parents=True, exist_ok=True)
-        self._writer = tf.summary.create_file_writer(os.fspath(self.log_dir))
+    def look(self, inputs: Any, labels: Any) -> tf.Tensor:
+        """The Gramian of the task gradients."""
+        return self.model.gramian(inputs, labels)
 
-    def on_train_batch_begin(
-        self, batch: int, logs: Mapping[str, Any] | None = None
-    ) -> None:
-        """Looks every `every` steps."""
-        if self._step % self.every == 0:
-            self._look()
-        self._step += 1
+    def values(self, found: np.ndarray) -> dict[str, float]:
+        """Cosine and ratio of norms of each pair of tasks."""
+        values = {}
+        names = enumerate(task.name for task in self.model.tasks)
+        for (i, a), (j, b) in itertools.combinations(names, 2):
+            cosine, ratio = angle(found, i, j)
+            values[f"cosine_{a}_{b}"] = cosine
+            values[f"norm_ratio_{a}_{b}"] = ratio
+        return values
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Writes the file."""
-        if self._rows:
-            with (
-                replacing(self.log_dir / "conflicts.csv") as temporary,
-                temporary.open("w", newline="") as file,
-            ):
-                writer = csv.DictWriter(file, list(self._rows[0]))
-                writer.writeheader()
-                writer.writerows(self._rows)
-
-    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Draws the picture."""
-        self._writer.close()
-        if self._rows:
-            _draw(self._rows, self.log_dir / "conflicts.png")
-
-    def _look(self) -> None:
-        # The forward pass is one of training: it moves seeds and running means.
-        state = [(v, tf.identity(v.value)) for v in self.model.non_trainable_variables]
-        gramian = self._gramian(*self._data).numpy().astype(np.float64)
-        for variable, value in state:
-            variable.assign(value)
-        names = [task.name for task in self.model.tasks]
-        row = {"step": float(self._step), **_geometry(gramian, names)}
-        self._rows.append(row)
-        with self._writer.as_default(step=self._step):
-            for name, value in row.items():
-                if name != "step":
-                    tf.summary.scalar(f"conflicts/{name}", value)
-
-
-def read_conflicts(path: str | os.PathLike[str]) -> list[dict[str, float]]:
-    """Reads a file `conflicts.csv`.
-
-    Args:
-        path: the file; one that does not exist has no rows.
-
-    Returns:
-        list of dicts: `step`, and what `ConflictMonitor` logs.
-    """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return [
-            {name: float(value) for name, value in row.items()}
-            for row in csv.DictReader(file)
-        ]
-
-
-def _geometry(gramian: np.ndarray, names: list[str]) -> dict[str, float]:
-    norms = np.sqrt(np.diagonal(gramian))
-    values = {}
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for (i, a), (j, b) in itertools.combinations(enumerate(names), 2):
-            cosine = gramian[i, j] / (norms[i] * norms[j])
-            values[f"cosine_{a}_{b}"] = float(np.clip(cosine, -1, 1))
-            values[f"norm_ratio_{a}_{b}"] = float(norms[i] / norms[j])
-    return values
-
-
-def _draw(rows: list[dict[str, float]], path: pathlib.Path) -> None:
-    # Slow to import, and needed once. The object interface leaves the backend of the
-    # program as it is.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 3.5), layout="constrained")
-    axes = figure.subplots(1, 2)
-    steps = [row["step"] for row in rows]
-    for name in rows[0]:
-        kind, _, pair = name.partition("_")
-        if kind in ("cosine", "norm"):
-            label = pair.removeprefix("ratio_").replace("_", " ")
-            axis = axes[int(kind == "norm")]
-            axis.plot(steps, [row[name] for row in rows], label=label)
-    axes[0].set(title="cosine of task gradients", xlabel="step", ylim=(-1, 1))
-    axes[0].axhline(0.0, color="grey", linewidth=0.8)
-    axes[1].set(title="ratio of their lengths", xlabel="step", yscale="log")
-    if axes[0].lines:
-        axes[0].legend(fontsize="small")
-    figure.savefig(path, dpi=120)
+    def draw(self, rows: list[dict[str, float]], figure: Any) -> None:
+        """Cosines beside ratios of norms, over the steps."""
+        figure.set_size_inches(8, 3.5)
+        axes = figure.subplots(1, 2)
+        steps = [row["step"] for row in rows]
+        for name in rows[0]:
+            kind, _, pair = name.partition("_")
+            if kind in ("cosine", "norm"):
+                label = pair.removeprefix("ratio_").replace("_", " ")
+                axis = axes[int(kind == "norm")]
+                axis.plot(steps, [row[name] for row in rows], label=label)
+        axes[0].set(title="cosine of task gradients", xlabel="step", ylim=(-1, 1))
+        axes[0].axhline(0.0, color="grey", linewidth=0.8)
+        axes[1].set(title="ratio of their lengths", xlabel="step", yscale="log")
+        if len(axes[0].lines) > 1:
+            axes[0].legend(fontsize="small")

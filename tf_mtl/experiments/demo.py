@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tf_mtl import datasets
-from tf_mtl.callbacks.conflict_monitor import read_conflicts
+from tf_mtl.callbacks.monitor import read_log
 from tf_mtl.experiments import client
 from tf_mtl.experiments.config import TrainConfig
 from tf_mtl.experiments.evaluation import find_saved_model
@@ -85,7 +85,7 @@ def draw(
         bars = auc_axis.bar(places, values, width, label=METHODS[name])
         auc_axis.bar_label(bars, fmt="%.4f", fontsize="small")
         auc_axis.set_xticks(np.arange(len(tasks)) + width / 2, list(tasks))
-        rows = read_conflicts(runs[name] / "logs" / "conflicts" / "conflicts.csv")
+        rows = read_log(runs[name] / "logs" / "conflicts" / "conflicts.csv")
         steps = [row["step"] for row in rows]
         for column in (c for c in rows[0] if c.startswith("cosine_")):
             cosines = [row[column] for row in rows]

@@ -72,7 +72,7 @@ def train(
         [
             throughput,
             keras.callbacks.TensorBoard(folder.logs, write_graph=False),
-            *_monitor(config, folder, data.train),
+            *_monitor(config, folder, data.train, model),
             *extra_callbacks,
         ],
         # Bars of a log file would be one line per step.
@@ -97,13 +97,16 @@ def train(
 
 
 def _monitor(
-    config: TrainConfig, folder: RunFolder, rows: Rows
+    config: TrainConfig, folder: RunFolder, rows: Rows, model: keras.Model
 ) -> list[keras.callbacks.Callback]:
     if not config.monitor_every:
         return []
     probe = next(iter(rows.batches(min(_PROBE_ROWS, len(rows)))))
+    kinds: list[type[callbacks.ConflictMonitor | callbacks.RoutingMonitor]]
+    kinds = [callbacks.ConflictMonitor]
+    if getattr(model, "router", None) is not None:
+        kinds.append(callbacks.RoutingMonitor)
     return [
-        callbacks.ConflictMonitor(
-            folder.logs / "conflicts", probe, every=config.monitor_every
-        )
+        kind(folder.logs / kind.stem, probe, every=config.monitor_every)
+        for kind in kinds
     ]
