@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_mtl.layers import mix
+from tf_mtl.layers import mix, mix_gramian
 
 GATES, BATCH, EXPERTS, UNITS = 3, 5, 4, 2
 RNG = np.random.default_rng(0)
@@ -46,3 +46,14 @@ def test_a_copy_of_the_experts_for_each_gate_keeps_the_gradients_apart():
     gradient = tape.gradient(mixed, copies)
     expected = np.repeat(WEIGHTS.transpose(0, 2, 1)[..., None], UNITS, axis=-1)
     np.testing.assert_allclose(gradient, expected, rtol=1e-6)
+
+
+def test_gramian_is_that_of_the_gradients_at_the_experts():
+    cotangents = RNG.normal(size=(GATES, BATCH, UNITS)).astype("float32")
+    rows = np.einsum("tbe,tbh->tebh", WEIGHTS, cotangents).reshape(GATES, -1)
+    np.testing.assert_allclose(
+        mix_gramian(tf.constant(WEIGHTS), tf.constant(cotangents)),
+        rows @ rows.T,
+        rtol=1e-4,
+        atol=1e-5,
+    )

@@ -112,6 +112,14 @@ def _mmoe(tasks, features=FEATURES, **kwargs):
     )
 
 
+def _extraction(cls, **own):
+    def make(tasks, features=FEATURES, **kwargs):
+        widths = {"expert_units": WIDTHS, "tower_units": (3,)}
+        return cls(features, tasks, **widths, **own, **kwargs)
+
+    return make
+
+
 def _shared_bottom(tasks, features=FEATURES, **kwargs):
     return models.SharedBottom(
         features, tasks, bottom_units=WIDTHS, tower_units=(3,), **kwargs
@@ -147,10 +155,12 @@ def _split(cls):
 
 
 ARCHITECTURES = {
+    "cgc": _extraction(models.CGC, shared_experts=2),
     "drgrad": _split(models.DRGrad),
     "mmoe": _mmoe,
     "multi_task": _multi_task,
     "omoe": _omoe,
+    "ple": _extraction(models.PLE),
     "shared_bottom": _shared_bottom,
     "single_task": _single_task,
     "split_mmoe": _split(models.SplitMMoE),

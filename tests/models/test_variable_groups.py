@@ -25,6 +25,24 @@ EXPECTED = {
     "shared_bottom": {"embedding": ALL, "bottom": ALL, "tower": EACH},
     "mmoe": {"embedding": ALL, "expert": ALL, "gate": EACH, "tower": EACH},
     "omoe": {"embedding": ALL, "expert": ALL, "gate": ALL, "tower": EACH},
+    "cgc": {
+        "embedding": ALL,
+        "task_expert_1": EACH,
+        "shared_expert_1": ALL,
+        "task_gate_1": EACH,
+        "tower": EACH,
+    },
+    "ple": {
+        "embedding": ALL,
+        "task_expert_1": ALL,
+        "task_expert_2": EACH,
+        "shared_expert_1": ALL,
+        "shared_expert_2": ALL,
+        "task_gate_1": EACH,
+        "task_gate_2": EACH,
+        "shared_gate_1": ALL,
+        "tower": EACH,
+    },
 }
 
 

@@ -4,7 +4,7 @@ from tf_mtl.layers.dropout import Dropout
 from tf_mtl.layers.embeddings import FeatureEmbedding, pool
 from tf_mtl.layers.initializers import PerSlice
 from tf_mtl.layers.interaction import Interaction
-from tf_mtl.layers.mixture import mix
+from tf_mtl.layers.mixture import mix, mix_gramian
 from tf_mtl.layers.personal_gate import PersonalGate
 from tf_mtl.layers.stacked import StackedDense, StackedMLP
 
@@ -17,5 +17,6 @@ __all__ = [
     "StackedDense",
     "StackedMLP",
     "mix",
+    "mix_gramian",
     "pool",
 ]

@@ -34,6 +34,30 @@ def mix(gates: tf.Tensor, experts: tf.Tensor) -> Any:
     return tf.add_n(terms), grad
 
 
+def mix_gramian(gates: tf.Tensor, cotangents: tf.Tensor) -> tf.Tensor:
+    """Gramian of the gradients of `mix` at the experts, without forming them.
+
+    The gradient of gate `i` at expert `e` is the cotangent of mixture `i` times
+    `gates[i, :, e]`, row by row; so the inner product of two gates is the sum over rows
+    of the product of two small ones.
+
+    Args:
+        gates: as `mix` takes them.
+        cotangents: gradients at the mixtures, `(num_gates, batch, units)`.
+
+    Returns:
+        float32 tensor of shape `(num_gates, num_gates)`.
+    """
+    gates, cotangents = (
+        tf.transpose(tf.cast(tensor, tf.float32), [1, 0, 2])
+        for tensor in (gates, cotangents)
+    )
+    at_mixtures = tf.matmul(cotangents, cotangents, transpose_b=True)
+    # Few experts: a sum that fuses beats one small matrix product per row.
+    of_gates = tf.reduce_sum(gates[:, :, None] * gates[:, None], axis=-1)
+    return tf.reduce_sum(at_mixtures * of_gates, axis=0)
+
+
 def _gate_gradient(upstream: tf.Tensor, experts: tf.Tensor) -> tf.Tensor:
     """Inner products of each gate's gradient with each expert, row by row."""
     # One product per row: under XLA on CPU a sum of elementwise products over the units

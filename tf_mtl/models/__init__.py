@@ -3,6 +3,7 @@
 from tf_mtl.models.base import MultiTaskModel
 from tf_mtl.models.mmoe import MMoE
 from tf_mtl.models.multi_task import MultiTask
+from tf_mtl.models.ple import CGC, PLE
 from tf_mtl.models.registry import get, names, register
 from tf_mtl.models.shared_bottom import SharedBottom
 from tf_mtl.models.single_task import SingleTask
@@ -10,10 +11,12 @@ from tf_mtl.models.split_mmoe import DRGrad, SplitMMoE
 from tf_mtl.models.training import TaskTrainer
 
 __all__ = [
+    "CGC",
     "DRGrad",
     "MMoE",
     "MultiTask",
     "MultiTaskModel",
+    "PLE",
     "SharedBottom",
     "SingleTask",
     "SplitMMoE",

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl.features import Feature, Preprocessor
-from tf_mtl.layers import StackedDense, StackedMLP, mix
+from tf_mtl.layers import StackedDense, StackedMLP, mix, mix_gramian
 from tf_mtl.models.base import MultiTaskModel, Shared
 from tf_mtl.models.registry import register
 from tf_mtl.tasks import Task
@@ -111,18 +111,8 @@ class MMoE(MultiTaskModel):
     def representation_gramian(
         self, shared: Shared, cotangents: tf.Tensor
     ) -> tf.Tensor:
-        """Inner products of the cotangents at the experts, without forming them.
-
-        The cotangent of task `i` at expert `e` is its cotangent at the mixture times
-        `weight[i, e]`, row by row; so the inner product of two tasks is the sum over
-        rows of the product of two small ones.
-        """
-        weights = tf.transpose(self._task_weights(shared["gate"]), [1, 0, 2])
-        cotangents = tf.transpose(tf.cast(cotangents, tf.float32), [1, 0, 2])
-        at_mixtures = tf.matmul(cotangents, cotangents, transpose_b=True)
-        # Few experts: a sum that fuses beats one small matrix product per row.
-        of_gates = tf.reduce_sum(weights[:, :, None] * weights[:, None], axis=-1)
-        return tf.reduce_sum(at_mixtures * of_gates, axis=0)
+        """Inner products of the cotangents at the experts."""
+        return mix_gramian(self._task_weights(shared["gate"]), cotangents)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

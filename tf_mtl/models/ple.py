@@ -1,0 +1,323 @@
+"""PLE and CGC: experts of each task next to shared ones, in levels."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_mtl.features import Feature, Preprocessor
+from tf_mtl.layers import StackedDense, StackedMLP, mix, mix_gramian
+from tf_mtl.models.base import MultiTaskModel, Shared
+from tf_mtl.models.registry import register
+from tf_mtl.tasks import Task
+
+
+@register("ple")
+@keras.saving.register_keras_serializable(package="tf_mtl")
+class PLE(MultiTaskModel):
+    """Progressive layered extraction.
+
+    A level has experts for each task, which read the stream of that task, and shared
+    experts, which read the shared stream. The gate of a task, a softmax of a linear
+    function without bias of its stream, mixes its experts and the shared ones to its
+    next stream; the shared gate mixes all experts of the level to the next shared
+    stream. The last level has no shared gate. All streams start as the embedded
+    features.
+
+    Since the shared gates mix the experts of all tasks, those below the last level are
+    shared, and so are the gates of tasks up to two levels below it. Private are the
+    experts of tasks on the last level, their gates on the last two, and the towers. The
+    representation is the output of the shared experts of the last level and that of
+    all experts of the level before; with one level, the shared experts' and the
+    embedded features.
+
+    Args:
+        features: see `MultiTaskModel`.
+        tasks: see `MultiTaskModel`.
+        levels: int. Number of levels. One level is `CGC`.
+        shared_experts: int. Shared experts of each level.
+        task_experts: int, or one for each task. Experts of each task on each level. A
+            task with fewer than others has unused columns in its gates.
+        expert_units: widths of the layers of each expert.
+        tower_units: widths of the hidden layers of each tower.
+        dropout: float in `[0, 1)`, after each hidden layer.
+
+    Raises:
+        ValueError: if a number is less than 1, or `task_experts` has not one number
+            for each task.
+
+    Reference:
+        Tang et al., Progressive Layered Extraction (PLE): A Novel Multi-Task Learning
+        (MTL) Model for Personalized Recommendations, RecSys 2020. Public code often
+        differs: a shared gate on the last level, which nothing reads; shared gates over
+        the shared experts alone; gates that read the embedded features on every level;
+        shared experts applied to the stream of each task.
+    """
+
+    def __init__(
+        self,
+        features: Preprocessor | Sequence[Feature],
+        tasks: Sequence[Task],
+        levels: int = 2,
+        shared_experts: int = 1,
+        task_experts: int | Sequence[int] = 1,
+        expert_units: Sequence[int] = (256,),
+        tower_units: Sequence[int] = (64,),
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ):
+        super().__init__(features, tasks, **kwargs)
+        num_tasks = len(self.tasks)
+        for name, value in (("levels", levels), ("shared_experts", shared_experts)):
+            if value < 1:
+                raise ValueError(
+                    f"`{name}` must be at least 1. Received: {name}={value}."
+                )
+        if isinstance(task_experts, int):
+            counts = (task_experts,) * num_tasks
+        else:
+            counts = task_experts = tuple(task_experts)
+        if len(counts) != num_tasks or min(counts) < 1:
+            raise ValueError(
+                "`task_experts` must be an int of at least 1, or one for each of "
+                f"{num_tasks} tasks. Received: task_experts={task_experts}."
+            )
+        self.levels = levels
+        self.shared_experts = shared_experts
+        self.task_experts = task_experts
+        self.expert_units = tuple(expert_units)
+        self.tower_units = tuple(tower_units)
+        self.dropout = dropout
+        # Experts of tasks are one stack: those of the first task, then of the second.
+        self._counts = counts
+        self._owners = tuple(t for t, n in enumerate(counts) for _ in range(n))
+        numbers = range(1, levels + 1)
+        self.task_expert = [
+            self._make_expert(len(self._owners), f"task_expert_{n}", n == 1)
+            for n in numbers
+        ]
+        self.shared_expert = [
+            self._make_expert(shared_experts, f"shared_expert_{n}") for n in numbers
+        ]
+        self.task_gate = [
+            _make_gate(
+                num_tasks, max(counts) + shared_experts, f"task_gate_{n}", n == 1
+            )
+            for n in numbers
+        ]
+        self.shared_gate = [
+            _make_gate(1, len(self._owners) + shared_experts, f"shared_gate_{n}")
+            for n in numbers[:-1]
+        ]
+        self.tower = StackedMLP(
+            num_tasks, self.tower_units, output_units=1, dropout=dropout, name="tower"
+        )
+        self.build_if_adapted()
+
+    def slice_tasks(self, variable: keras.Variable) -> tuple[int, ...]:
+        """Index of the task that each slice of a stacked variable belongs to."""
+        of_experts = {id(weight) for weight in self.task_expert[-1].weights}
+        return self._owners if id(variable) in of_experts else self.tower_tasks
+
+    def representations(
+        self, inputs: Mapping[str, tf.Tensor], training: bool
+    ) -> Shared:
+        """The shared experts of the last level, and what mixes to the streams into it.
+
+        Returns:
+            dict of `experts`, the shared experts of the last level; `streams`, what the
+            last gates read that are not part of it, or the embedded features; with
+            several levels, `task_experts` and `shared_experts` of the last but one.
+        """
+        stream = self.embed(inputs, training)
+        parts = {"streams": stream}
+        for level in range(self.levels - 1):
+            streams = self._streams(level, parts)
+            parts = {
+                "streams": streams,
+                "task_experts": self._task_experts(level, streams, training),
+                "shared_experts": self.shared_expert[level](stream, training=training),
+            }
+            experts = tf.concat([parts["task_experts"], parts["shared_experts"]], 0)
+            weights = tf.nn.softmax(
+                tf.cast(self.shared_gate[level](stream), tf.float32)
+            )
+            stream = mix(tf.cast(weights, experts.dtype), experts)[0]
+        experts = self.shared_expert[-1](stream, training=training)
+        return {"experts": experts, **parts}
+
+    def task_inputs(self, shared: Shared, training: bool) -> tf.Tensor:
+        """What the last level reads: the stream of each task, and the shared experts.
+
+        Returns:
+            tensor of shape `(num_tasks, batch, stream width + shared_experts * units)`.
+        """
+        experts = shared["experts"]
+        if experts.shape.rank == 4:  # A copy for each task.
+            shared = self._own_copies(shared)
+        else:
+            experts = tf.repeat(experts[None], len(self.tasks), axis=0)
+        streams = self._streams(self.levels - 1, shared)
+        if streams.shape.rank == 2:
+            streams = tf.repeat(streams[None], len(self.tasks), axis=0)
+        experts = tf.unstack(experts, axis=1)
+        return tf.concat([streams, *experts], axis=-1)
+
+    def towers(self, task_inputs: tf.Tensor, training: bool) -> tf.Tensor:
+        """Raw outputs `(num_tasks, batch)`: the last level, then the towers."""
+        streams, experts = self._split(task_inputs)
+        own = self._task_experts(-1, streams, training)
+        mixed = self._mix(self._weights(-1, streams), own, experts)
+        return self.tower(mixed, training=training)[..., 0]
+
+    def representation_gramian(
+        self, shared: Shared, cotangents: tf.Tensor
+    ) -> tf.Tensor:
+        """Inner products of the cotangents at the representation.
+
+        An expert of the last level but one gets the cotangent of a stream times its
+        weight. Tasks meet at the shared experts only, since the stream of a task reads
+        no expert of another.
+        """
+        if self.levels == 1:
+            return super().representation_gramian(shared, cotangents)
+        at_streams, at_experts = self._split(cotangents)
+        weights = self._weights(-2, shared["streams"])
+        most = max(self._counts)
+        own = tf.reduce_sum(tf.square(weights[..., :most]), axis=-1)
+        squares = tf.reduce_sum(tf.square(tf.cast(at_streams, tf.float32)), axis=-1)
+        return (
+            super().representation_gramian(shared, at_experts)
+            + mix_gramian(weights[..., most:], at_streams)
+            + tf.linalg.diag(tf.reduce_sum(own * squares, axis=1))
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {
+            **super().get_config(),
+            "levels": self.levels,
+            "shared_experts": self.shared_experts,
+            "task_experts": self.task_experts,
+            "expert_units": self.expert_units,
+            "tower_units": self.tower_units,
+            "dropout": self.dropout,
+        }
+
+    # -- parts of a level --------------------------------------------------------
+
+    def _make_expert(self, count: int, name: str, shared: bool = True) -> StackedMLP:
+        return StackedMLP(
+            count,
+            self.expert_units,
+            dropout=self.dropout,
+            shared_input=shared,
+            name=name,
+        )
+
+    def _streams(self, level: int, parts: Shared) -> tf.Tensor:
+        """Streams of the tasks into a level, `(num_tasks, batch, units)`.
+
+        Those into the first are the embedded features, `(batch, units)` or a copy for
+        each task.
+        """
+        if level == 0:
+            return parts["streams"]
+        weights = self._weights(level - 1, parts["streams"])
+        return self._mix(weights, parts["task_experts"], parts["shared_experts"])
+
+    def _task_experts(
+        self, level: int, streams: tf.Tensor, training: bool
+    ) -> tf.Tensor:
+        """Experts of all tasks, `(number of them, batch, units)`."""
+        if streams.shape.rank == 3 and max(self._counts) > 1:
+            streams = tf.stack([streams[task] for task in self._owners])
+        return self.task_expert[level](streams, training=training)
+
+    def _weights(self, level: int, streams: tf.Tensor) -> tf.Tensor:
+        """Weights of own and shared experts, `(num_tasks, batch, number of both)`."""
+        logits = tf.cast(self.task_gate[level](streams), tf.float32)
+        most = max(self._counts)
+        if min(self._counts) < most:
+            columns = most + self.shared_experts
+            used = tf.sequence_mask(self._counts, most)
+            used = tf.pad(used, [[0, 0], [0, columns - most]], constant_values=True)
+            # Finite, since the gradient of an infinite logit is not a number.
+            logits = tf.where(used[:, None], logits, tf.float32.min / 2)
+        return tf.nn.softmax(logits)
+
+    def _mix(
+        self, weights: tf.Tensor, task_experts: tf.Tensor, shared_experts: tf.Tensor
+    ) -> tf.Tensor:
+        """Mixtures of each task, `(num_tasks, batch, units)`."""
+        weights = tf.cast(weights, task_experts.dtype)
+        starts = [self._owners.index(task) for task in range(len(self._counts))]
+        terms = []
+        for i in range(max(self._counts)):
+            # A task without such an expert gives its first one the weight 0.
+            places = [
+                start + (i if i < count else 0)
+                for start, count in zip(starts, self._counts, strict=True)
+            ]
+            own = tf.stack([task_experts[place] for place in places])
+            terms.append(weights[..., i, None] * own)
+        shared = mix(weights[..., max(self._counts) :], shared_experts)
+        return tf.add_n([*terms, shared])
+
+    def _split(self, task_inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Streams, and shared experts `(num_tasks, shared_experts, batch, units)`."""
+        width = self.shared_experts * self.expert_units[-1]
+        experts = tf.split(task_inputs[..., -width:], self.shared_experts, axis=-1)
+        return task_inputs[..., :-width], tf.stack(experts, axis=1)
+
+    def _own_copies(self, copies: Shared) -> Shared:
+        """What task `t` reads of copy `t`."""
+        own = dict(copies)
+        if copies["streams"].shape.rank == 4:
+            own["streams"] = _picked(copies["streams"], range(len(self.tasks)))
+        if "task_experts" in copies:
+            own["task_experts"] = _picked(copies["task_experts"], self._owners)
+        return own
+
+
+@register("cgc")
+@keras.saving.register_keras_serializable(package="tf_mtl")
+class CGC(PLE):
+    """Customized gate control: `PLE` with one level.
+
+    The experts of tasks are private, so that the tasks meet in the shared experts and
+    in the embedded features, which together are the representation.
+
+    Args:
+        features: see `MultiTaskModel`.
+        tasks: see `MultiTaskModel`.
+        **kwargs: see `PLE`, without `levels`.
+
+    Reference:
+        Tang et al., Progressive Layered Extraction (PLE): A Novel Multi-Task Learning
+        (MTL) Model for Personalized Recommendations, RecSys 2020.
+    """
+
+    def __init__(
+        self,
+        features: Preprocessor | Sequence[Feature],
+        tasks: Sequence[Task],
+        **kwargs: Any,
+    ):
+        super().__init__(features, tasks, levels=1, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        config = super().get_config()
+        del config["levels"]
+        return config
+
+
+def _make_gate(count: int, units: int, name: str, shared: bool = True) -> StackedDense:
+    return StackedDense(count, units, use_bias=False, shared_input=shared, name=name)
+
+
+def _picked(copies: tf.Tensor, owners: Sequence[int]) -> tf.Tensor:
+    """Slice `i` of copy `owners[i]`. Of a gather the gradient would be sparse."""
+    return tf.stack([copies[owner, i] for i, owner in enumerate(owners)])
