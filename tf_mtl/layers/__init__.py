@@ -1,6 +1,7 @@
 """Building blocks of the architectures."""
 
 from tf_mtl.layers.dropout import Dropout
+from tf_mtl.layers.dselect_k import DSelectKGate
 from tf_mtl.layers.embeddings import FeatureEmbedding, pool
 from tf_mtl.layers.initializers import PerSlice
 from tf_mtl.layers.interaction import Interaction
@@ -9,6 +10,7 @@ from tf_mtl.layers.personal_gate import PersonalGate
 from tf_mtl.layers.stacked import StackedDense, StackedMLP
 
 __all__ = [
+    "DSelectKGate",
     "Dropout",
     "FeatureEmbedding",
     "Interaction",

@@ -7,9 +7,10 @@ import keras
 import tensorflow as tf
 
 from tf_mtl.features import Feature, Preprocessor
-from tf_mtl.layers import StackedDense, StackedMLP, mix, mix_gramian
+from tf_mtl.layers import DSelectKGate, StackedDense, StackedMLP, mix, mix_gramian
 from tf_mtl.models.base import MultiTaskModel, Shared
 from tf_mtl.models.registry import register
+from tf_mtl.names import unknown_name_error
 from tf_mtl.tasks import Task
 
 
@@ -18,9 +19,9 @@ from tf_mtl.tasks import Task
 class MMoE(MultiTaskModel):
     """Multi-gate mixture of experts.
 
-    Experts are shared; the gate of each task weights them by a softmax of a linear
-    function, without bias, of the embedded features. The representation is the output
-    of the experts, not the mixtures, which are private.
+    Experts are shared; the gate of each task weights them, by default by a softmax of a
+    linear function, without bias, of the embedded features. The representation is the
+    output of the experts, not the mixtures, which are private.
 
     Args:
         features: see `MultiTaskModel`.
@@ -29,12 +30,15 @@ class MMoE(MultiTaskModel):
         expert_units: widths of the layers of each expert.
         tower_units: widths of the hidden layers of each tower.
         single_gate: bool. One gate for all tasks, which is then shared: OMoE.
-        gate_initializer: initializer of one gate; `"zeros"` starts with the mean of
-            the experts.
+        gate: `"softmax"`; or `"dselect_k"`, or a dict of arguments of
+            `layers.DSelectKGate` such as `{"num_selectors": 3}`, for gates that end
+            with few experts.
+        gate_initializer: initializer of one softmax gate; `"zeros"` starts with the
+            mean of the experts.
         dropout: float in `[0, 1)`, after each hidden layer.
 
     Raises:
-        ValueError: if `num_experts` is less than 1.
+        ValueError: if `num_experts` is less than 1, or `gate` is none of the above.
 
     Reference:
         Ma et al., Modeling Task Relationships in Multi-task Learning with Multi-gate
@@ -49,6 +53,7 @@ class MMoE(MultiTaskModel):
         expert_units: Sequence[int] = (256, 128),
         tower_units: Sequence[int] = (64,),
         single_gate: bool = False,
+        gate: str | Mapping[str, Any] = "softmax",
         gate_initializer: Any = "glorot_uniform",
         dropout: float = 0.0,
         **kwargs: Any,
@@ -61,6 +66,7 @@ class MMoE(MultiTaskModel):
         self.expert_units = tuple(expert_units)
         self.tower_units = tuple(tower_units)
         self.single_gate = single_gate
+        self._gate_arguments = gate if isinstance(gate, str) else dict(gate)
         self.gate_initializer = keras.initializers.get(gate_initializer)
         self.dropout = dropout
         self.expert = StackedMLP(
@@ -70,14 +76,7 @@ class MMoE(MultiTaskModel):
             shared_input=True,
             name="expert",
         )
-        self.gate = StackedDense(
-            1 if single_gate else num_tasks,
-            num_experts,
-            use_bias=False,
-            kernel_initializer=self.gate_initializer,
-            shared_input=True,
-            name="gate",
-        )
+        self.gate = self._make_gate()
         self.tower = StackedMLP(
             num_tasks, self.tower_units, output_units=1, dropout=dropout, name="tower"
         )
@@ -91,17 +90,21 @@ class MMoE(MultiTaskModel):
         experts = self.expert(embedded, training=training)
         # The one gate of OMoE is shared; gates of MMoE are private, so that their input
         # is a representation.
-        gate = self.gate_weights(embedded)[0] if self.single_gate else embedded
+        gate = embedded
+        if self.single_gate:
+            gate = self.gate_weights(embedded, training)[0]
         return {"experts": experts, "gate": gate}
 
-    def gate_weights(self, gate: tf.Tensor) -> tf.Tensor:
+    def gate_weights(self, gate: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Weights of the experts, `(num_gates, batch, num_experts)`."""
+        if isinstance(self.gate, DSelectKGate):
+            return self.gate(gate, training=training)
         return tf.nn.softmax(tf.cast(self.gate(gate), tf.float32))
 
     def task_inputs(self, shared: Shared, training: bool) -> tf.Tensor:
         """The mixture of each task, `(num_tasks, batch, units)`."""
         experts = shared["experts"]
-        weights = self._task_weights(shared["gate"])
+        weights = self._task_weights(shared["gate"], training)
         return mix(tf.cast(weights, experts.dtype), experts)
 
     def towers(self, task_inputs: tf.Tensor, training: bool) -> tf.Tensor:
@@ -122,13 +125,32 @@ class MMoE(MultiTaskModel):
             "expert_units": self.expert_units,
             "tower_units": self.tower_units,
             "single_gate": self.single_gate,
+            "gate": self._gate_arguments,
             "gate_initializer": keras.initializers.serialize(self.gate_initializer),
             "dropout": self.dropout,
         }
 
-    def _task_weights(self, gate: tf.Tensor) -> tf.Tensor:
+    def _make_gate(self) -> keras.layers.Layer:
+        arguments = self._gate_arguments
+        num_gates = 1 if self.single_gate else len(self.tasks)
+        if arguments == "softmax":
+            return StackedDense(
+                num_gates,
+                self.num_experts,
+                use_bias=False,
+                kernel_initializer=self.gate_initializer,
+                shared_input=True,
+                name="gate",
+            )
+        if arguments == "dselect_k":
+            arguments = {}
+        if isinstance(arguments, str):
+            raise unknown_name_error("gate", arguments, ["dselect_k", "softmax"])
+        return DSelectKGate(num_gates, self.num_experts, name="gate", **arguments)
+
+    def _task_weights(self, gate: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not self.single_gate:
-            return self.gate_weights(gate)
+            return self.gate_weights(gate, training)
         if gate.shape.rank == 3:
             return gate
         return tf.repeat(gate[None], len(self.tasks), axis=0)
