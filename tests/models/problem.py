@@ -106,10 +106,14 @@ def _omoe(tasks, **kwargs):
     return _mmoe(tasks, single_gate=True, **kwargs)
 
 
-def _mmoe(tasks, features=FEATURES, **kwargs):
-    return models.MMoE(
+def _mmoe(tasks, features=FEATURES, cls=models.MMoE, **kwargs):
+    return cls(
         features, tasks, num_experts=3, expert_units=WIDTHS, tower_units=(3,), **kwargs
     )
+
+
+def _ac_mmoe(tasks, **kwargs):
+    return _mmoe(tasks, cls=models.ACMMoE, num_heads=2, filters=2, **kwargs)
 
 
 def _extraction(cls, **own):
@@ -155,6 +159,7 @@ def _split(cls):
 
 
 ARCHITECTURES = {
+    "ac_mmoe": _ac_mmoe,
     "cgc": _extraction(models.CGC, shared_experts=2),
     "drgrad": _split(models.DRGrad),
     "mmoe": _mmoe,

@@ -25,6 +25,14 @@ EXPECTED = {
     "shared_bottom": {"embedding": ALL, "bottom": ALL, "tower": EACH},
     "mmoe": {"embedding": ALL, "expert": ALL, "gate": EACH, "tower": EACH},
     "omoe": {"embedding": ALL, "expert": ALL, "gate": ALL, "tower": EACH},
+    "ac_mmoe": {
+        "embedding": ALL,
+        "expert": ALL,
+        "attention": ALL,
+        "convolution": ALL,
+        "gate": EACH,
+        "tower": EACH,
+    },
     "cgc": {
         "embedding": ALL,
         "task_expert_1": EACH,

@@ -3,6 +3,7 @@
 from tf_mtl.layers.dropout import Dropout
 from tf_mtl.layers.dselect_k import DSelectKGate
 from tf_mtl.layers.embeddings import FeatureEmbedding, pool
+from tf_mtl.layers.expert_interaction import ExpertAttention, ExpertConvolution
 from tf_mtl.layers.initializers import PerSlice
 from tf_mtl.layers.interaction import Interaction
 from tf_mtl.layers.mixture import mix, mix_gramian
@@ -12,6 +13,8 @@ from tf_mtl.layers.stacked import StackedDense, StackedMLP
 __all__ = [
     "DSelectKGate",
     "Dropout",
+    "ExpertAttention",
+    "ExpertConvolution",
     "FeatureEmbedding",
     "Interaction",
     "PerSlice",

@@ -1,5 +1,6 @@
 """Architectures, one per file, and the wrapper for a model of your own."""
 
+from tf_mtl.models.ac_mmoe import ACMMoE
 from tf_mtl.models.base import MultiTaskModel
 from tf_mtl.models.mmoe import MMoE
 from tf_mtl.models.multi_task import MultiTask
@@ -11,6 +12,7 @@ from tf_mtl.models.split_mmoe import DRGrad, SplitMMoE
 from tf_mtl.models.training import TaskTrainer
 
 __all__ = [
+    "ACMMoE",
     "CGC",
     "DRGrad",
     "MMoE",
