@@ -9,11 +9,10 @@ import tensorflow as tf
 from tf_mtl import gradients
 from tf_mtl.features import Preprocessor
 from tf_mtl.gradients.replicas import first_replica, replica_sum
+from tf_mtl.models.network_outputs import raw_outputs
 from tf_mtl.models.passes import Backward, LossesFn, Weigh
 from tf_mtl.models.training import TaskTrainer
 from tf_mtl.tasks import Task
-
-_PROBABILITY_EPS = 1e-7
 
 
 @keras.saving.register_keras_serializable(package="tf_mtl")
@@ -240,38 +239,7 @@ class MultiTask(TaskTrainer):
         return cls(**config)
 
     def _by_task(self, outputs: Any) -> list[tf.Tensor]:
-        names = [task.name for task in self.tasks]
-        if isinstance(outputs, Mapping):
-            missing = sorted(set(names) - set(outputs))
-            if missing:
-                raise ValueError(
-                    f"`network` has no output for the tasks {missing}. "
-                    f"Received outputs: {sorted(outputs)}."
-                )
-            outputs = [outputs[name] for name in names]
-        elif not isinstance(outputs, (list, tuple)):
-            outputs = [outputs]
-        if len(outputs) != len(names):
-            raise ValueError(
-                f"`network` must give one output per task. Received: {len(outputs)} "
-                f"outputs for the tasks {names}."
-            )
-        return [
-            self._to_raw(task, output)
-            for task, output in zip(self.tasks, outputs, strict=True)
-        ]
-
-    def _to_raw(self, task: Task, output: tf.Tensor) -> tf.Tensor:
-        if output.shape.rank not in (1, 2) or output.shape[1:].num_elements() != 1:
-            raise ValueError(
-                f"The output of task {task.name!r} must have shape `(batch,)` or "
-                f"`(batch, 1)`. Received: shape={tuple(output.shape)}."
-            )
-        output = tf.cast(tf.reshape(output, [-1]), tf.float32)
-        if self.from_logits or task.kind != "binary":
-            return output
-        output = tf.clip_by_value(output, _PROBABILITY_EPS, 1 - _PROBABILITY_EPS)
-        return tf.math.log(output) - tf.math.log1p(-output)
+        return raw_outputs(self.tasks, outputs, self.from_logits)
 
     def _representation_layer(self) -> keras.layers.Layer:
         if not self.network.built or not getattr(self.network, "inputs", None):
