@@ -218,7 +218,7 @@ def test_norms_do_not_hold_the_scale_of_the_loss():
 
 def test_dead_branch_is_logged():
     model = make(updater=Updater("softmax_sum"))
-    model.updater._difference.assign([20.0, 0.0])
+    model.updater.update([[20.0, 0.0], [1.0, 1.0]])
     model.compile(problem.make_sgd(), jit_compile=False)
     logs = model.fit(problem.make_dataset(1), verbose=0).history
     assert logs["dead_branches"] == [1.0]
@@ -254,7 +254,8 @@ def test_export_holds_the_weights_of_the_branches(tmp_path):
     model.compile(problem.make_sgd(), jit_compile=False)
     model.fit(problem.make_dataset(2), verbose=0)
     version = export.save(model, str(tmp_path / "exported"))
-    served = tf.saved_model.load(version).signatures["serving_default"]
+    loaded = tf.saved_model.load(version)
+    served = loaded.signatures["serving_default"]
     raw = {
         "user": tf.constant([1, 2], tf.int64),
         "item": tf.constant([1, 3], tf.int64),
@@ -268,6 +269,13 @@ def test_export_holds_the_weights_of_the_branches(tmp_path):
         np.testing.assert_allclose(
             np.ravel(answer[name]), np.ravel(values), rtol=1e-5, atol=1e-6
         )
+    # What the updater computes them from stays behind, and nothing changes them.
+    (weights,) = [v for v in loaded.weights if "updater" in v.name]
+    np.testing.assert_array_equal(weights, model.updater.branch_weights())
+    graph = served.graph.as_graph_def()
+    ops = [node.op for function in graph.library.function for node in function.node_def]
+    assert "ReadVariableOp" in ops
+    assert not [op for op in ops if op.startswith("Assign")]
 
 
 def test_several_and_single_primaries_and_no_secondary():

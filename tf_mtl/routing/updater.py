@@ -35,7 +35,8 @@ class Updater(keras.layers.Layer):
 
     The state is part of the non-trainable weights of the layer, so it is saved with a
     model and put back where the train step undoes an update. Only `update` changes it:
-    evaluation and serving use the last weights.
+    evaluation and serving read the last weights, and an exported model holds nothing
+    of the state but them.
 
     Args:
         rule: `"ratio"`, `"softmax_sum"` or `"fixed"`.
@@ -82,11 +83,15 @@ class Updater(keras.layers.Layer):
                 f"`num_primary`. Received: shape {tuple(input_shape)}."
             )
         self.num_primary = int(input_shape[0])
+        shape = (self.num_primary, 2)
+        if self.rule == "fixed":
+            return
+        self._weights = self._add_state("branch_weights", shape, 0.5)
         if self.rule == "ratio":
-            self._averages = self._add_state("norm_averages", (self.num_primary, 2))
-        elif self.rule == "softmax_sum":
+            self._averages = self._add_state("norm_averages", shape, 0.0)
+        else:
             # Of the sums of norms, dedicated minus shared half.
-            self._difference = self._add_state("norm_difference", (self.num_primary,))
+            self._difference = self._add_state("norm_difference", shape[:1], 0.0)
 
     def call(self, outputs: tf.Tensor) -> tf.Tensor:
         """Adds the branches with the weights of the last update."""
@@ -100,16 +105,9 @@ class Updater(keras.layers.Layer):
         Returns:
             float64 tensor of shape `(num_primary, 2)`; rows sum to 1.
         """
-        if self.rule == "softmax_sum":
-            difference = self._difference.value
-            return tf.stack([tf.sigmoid(difference), tf.sigmoid(-difference)], axis=-1)
         if self.rule == "fixed":
-            return tf.fill([self.num_primary, 2], tf.constant(0.5, tf.float64))
-        averages = self._averages.value
-        total = tf.reduce_sum(averages, axis=-1)
-        share = tf.where(total > 0.0, tf.math.divide_no_nan(averages[:, 0], total), 0.5)
-        share = tf.clip_by_value(share, self.floor, 1.0 - self.floor)
-        return tf.stack([share, 1.0 - share], axis=-1)
+            return tf.constant(0.5, tf.float64, [self.num_primary, 2])
+        return tf.convert_to_tensor(self._weights.value)
 
     def update(self, norms: tf.Tensor, present: tf.Tensor | None = None) -> None:
         """Takes the gradients of a step in. Call it once a step, after the router.
@@ -126,15 +124,26 @@ class Updater(keras.layers.Layer):
         keep = tf.reduce_all(tf.math.is_finite(norms), axis=-1)
         if present is not None:
             keep &= tf.cast(present, tf.bool)
+        if self.rule == "fixed":
+            return
         if self.rule == "ratio":
             old = self._averages.value
             plain = norms / tf.maximum(self.branch_weights(), self.floor)
             new = self.decay * old + (1.0 - self.decay) * plain
-            self._averages.assign(tf.where(keep[:, None], new, old))
-        elif self.rule == "softmax_sum":
+            averages = tf.where(keep[:, None], new, old)
+            self._averages.assign(averages)
+            total = tf.reduce_sum(averages, axis=-1)
+            share = tf.math.divide_no_nan(averages[:, 0], total)
+            share = tf.where(total > 0.0, share, 0.5)
+            share = tf.clip_by_value(share, self.floor, 1.0 - self.floor)
+            weights = [share, 1.0 - share]
+        else:
             old = self._difference.value
             new = old + norms[:, 0] - norms[:, 1]
-            self._difference.assign(tf.where(keep, new, old))
+            difference = tf.where(keep, new, old)
+            self._difference.assign(difference)
+            weights = [tf.sigmoid(difference), tf.sigmoid(-difference)]
+        self._weights.assign(tf.stack(weights, axis=-1))
 
     def dead_branches(self) -> tf.Tensor:
         """Branches that have lost their weight, and with it their gradient.
@@ -153,12 +162,14 @@ class Updater(keras.layers.Layer):
             "floor": self.floor,
         }
 
-    def _add_state(self, name: str, shape: tuple[int, ...]) -> keras.Variable:
+    def _add_state(
+        self, name: str, shape: tuple[int, ...], value: float
+    ) -> keras.Variable:
         return self.add_weight(
             name=name,
             shape=shape,
             dtype="float64",
-            initializer="zeros",
+            initializer=keras.initializers.Constant(value),
             trainable=False,
             autocast=False,
             # Replicas see the same norms and so compute the same state.
