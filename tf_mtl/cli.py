@@ -19,6 +19,7 @@ COMMANDS = (
     "compare",
     "evaluate",
     "bench step",
+    "bench serving",
     "bench hlo",
     "bench pareto",
     "methods",

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tf_mtl import aggregators
-from tf_mtl.benchmarks import step
+from tf_mtl.benchmarks import results, step
 from tf_mtl.benchmarks.methods import Method, parse_methods
 from tf_mtl.benchmarks.timing import interleaved_medians
 from tf_mtl.benchmarks.workload import Workload
@@ -98,7 +98,7 @@ def test_summary_compares_vocabularies(rows):
 
 
 def test_json_is_written(rows, tmp_path):
-    step.write(rows, tmp_path / "new" / "step.json")
+    results.write(rows, tmp_path / "new" / "step.json")
     result = json.loads((tmp_path / "new" / "step.json").read_text())
     assert len(result["rows"]) == len(rows)
     assert result["machine"]["tensorflow"] == tf.__version__

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tf_mtl import optimizers
 from tf_mtl.benchmarks.methods import Method
-from tf_mtl.benchmarks.step import device_name
+from tf_mtl.benchmarks.results import device_name
 from tf_mtl.benchmarks.workload import Workload
 
 # Of a float result, against the norm of what TensorFlow computed. Another XLA on the

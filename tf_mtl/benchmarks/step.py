@@ -2,10 +2,6 @@
 
 import dataclasses
 import gc
-import math
-import os
-import pathlib
-import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -15,21 +11,13 @@ import keras
 import tensorflow as tf
 
 from tf_mtl import optimizers
+from tf_mtl.benchmarks.defaults import METHODS
 from tf_mtl.benchmarks.methods import Method, parse_methods
+from tf_mtl.benchmarks.results import device_name
 from tf_mtl.benchmarks.timing import interleaved_medians
 from tf_mtl.benchmarks.workload import Batch, Workload
-from tf_mtl.files import write_json
 
 PLAIN_KERAS = "plain Keras, Adam"
-
-# The first one is what the others are held against.
-METHODS = (
-    "ew",
-    "gradcraft",
-    "gradcraft:representation",
-    "pcgrad",
-    "pcgrad:representation",
-)
 
 # Methods that are measured in turns. XLA keeps each compiled step mapped in memory, and
 # a process may have so many maps only: fifty steps are too many.
@@ -91,8 +79,8 @@ def run(
         models: names of architectures; the first is the reference.
         batch_size: int.
         plain_keras: bool. Whether to measure the plain Keras model as well.
-        rounds: int, see `interleaved_medians`.
-        calls: int, see `interleaved_medians`.
+        rounds: int, see `interleaved_times`.
+        calls: int, see `interleaved_times`.
         jit_compile: bool. Whether our steps are compiled by XLA.
         out: where progress and lines are printed.
 
@@ -125,15 +113,6 @@ def run(
     return rows
 
 
-def device_name() -> str:
-    """The device that TensorFlow chooses for a step: the first GPU, else the CPU."""
-    gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
-        return f"CPU {platform.machine()}, {os.cpu_count()} cores"
-    details = tf.config.experimental.get_device_details(gpus[0])
-    return f"GPU {details.get('device_name', gpus[0].name)}"
-
-
 def summary(rows: Sequence[Row]) -> str:
     """How the time of each method depends on the vocabulary."""
     lines = ["Time at the largest vocabulary over time at the smallest:"]
@@ -149,21 +128,6 @@ def summary(rows: Sequence[Row]) -> str:
                 ratio = mine[-1].milliseconds / mine[0].milliseconds
                 lines.append(f"  T={count:<3} {name:28} {ratio:6.2f}")
     return "\n".join(lines) if len(lines) > 1 else ""
-
-
-def write(rows: Sequence[Row], path: str) -> None:
-    """Writes rows and the machine as JSON."""
-    result: dict[str, Any] = {
-        "machine": {
-            "device": device_name(),
-            "processor": platform.machine(),
-            "devices": [d.name for d in tf.config.list_logical_devices()],
-            "tensorflow": tf.__version__,
-            "keras": keras.version(),
-        },
-        "rows": [dataclasses.asdict(row) for row in rows],
-    }
-    write_json(pathlib.Path(path), result)
 
 
 def _measure(
@@ -189,10 +153,7 @@ def _measure(
             file=out,
         )
         steps[key], first[key] = _train_function(model, workload.batch())
-        sizes[key] = (
-            sum(math.prod(v.shape) for v in model.trainable_variables)
-            - workload.num_features * workload.rows_per_table * workload.embedding_dim
-        )
+        sizes[key] = workload.parameters(model)
 
     for workload in workloads:
         for name in models:

@@ -8,10 +8,10 @@ from typing import TypeVar
 Name = TypeVar("Name", bound=Hashable)
 
 
-def interleaved_medians(
+def interleaved_times(
     steps: Mapping[Name, Callable[[], None]], rounds: int, calls: int
-) -> dict[Name, float]:
-    """Times functions in turns and takes medians over the rounds.
+) -> dict[Name, list[float]]:
+    """Times functions in turns.
 
     Args:
         steps: functions by name. Each blocks until its work is done.
@@ -19,14 +19,22 @@ def interleaved_medians(
         calls: int. Calls per turn; one more, untimed, goes before them.
 
     Returns:
-        Median milliseconds per call, by name.
+        Milliseconds of each call, by name.
     """
     times: dict[Name, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
             step()
-            start = time.perf_counter()
             for _ in range(calls):
+                start = time.perf_counter()
                 step()
-            times[name].append((time.perf_counter() - start) / calls * 1e3)
+                times[name].append((time.perf_counter() - start) * 1e3)
+    return times
+
+
+def interleaved_medians(
+    steps: Mapping[Name, Callable[[], None]], rounds: int, calls: int
+) -> dict[Name, float]:
+    """Median milliseconds of a call, by name; see `interleaved_times`."""
+    times = interleaved_times(steps, rounds, calls)
     return {name: statistics.median(values) for name, values in times.items()}

@@ -1,6 +1,8 @@
 """The ranking model that step benchmarks run: ours, and the same in plain Keras."""
 
 import dataclasses
+import inspect
+import math
 
 import keras
 import numpy as np
@@ -45,9 +47,11 @@ class Workload:
         """One of our models, not compiled.
 
         Args:
-            name: an architecture with experts. Where primary tasks and personal
-                features matter, these are the first task and the first feature.
+            name: an architecture; it takes those sizes that it has arguments for.
+                Where primary tasks and personal features matter, these are the first
+                task and the first feature.
         """
+        cls = models.get(name)
         specs = [
             features.IntegerRange(
                 name,
@@ -61,13 +65,27 @@ class Workload:
             Task(name, metrics=[], primary=i == 0)
             for i, name in enumerate(self._task_names())
         ]
-        return models.get(name)(
-            specs,
-            tasks,
-            num_experts=self.num_experts,
-            expert_units=self.expert_units,
-            tower_units=self.tower_units,
-        )
+        sizes = {
+            "num_experts": self.num_experts,
+            "expert_units": self.expert_units,
+            "bottom_units": self.expert_units,
+            "units": self.expert_units,
+            "tower_units": self.tower_units,
+        }
+        # A class that passes further arguments on takes those of its base, too.
+        known = {
+            argument
+            for base in cls.__mro__
+            if issubclass(base, models.MultiTaskModel)
+            for argument in inspect.signature(base.__init__).parameters
+        }
+        sizes = {size: value for size, value in sizes.items() if size in known}
+        return cls(specs, tasks, **sizes)
+
+    def parameters(self, model: keras.Model) -> int:
+        """Number of trainable parameters beside the embedding tables."""
+        tables = self.num_features * self.rows_per_table * self.embedding_dim
+        return sum(math.prod(v.shape) for v in model.trainable_variables) - tables
 
     def plain_keras_model(self) -> keras.Model:
         """The same network of Keras layers, compiled with Keras' Adam and XLA."""

@@ -15,6 +15,8 @@ A configuration takes half a minute, and 8 MB at 10,000 rows of embedding tables
 
 from absl import flags
 
+from tf_mtl.benchmarks.defaults import METHODS
+
 
 def define_flags(values: flags.FlagValues) -> None:
     """Declares the options."""
@@ -22,7 +24,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_list("num_tasks", "2,6,14", "Numbers of tasks.", flag_values=values)
     flags.DEFINE_list(
         "methods",
-        "ew,gradcraft,gradcraft:representation,pcgrad,pcgrad:representation",
+        list(METHODS),
         "As in `bench step`; ew is the reference.",
         flag_values=values,
     )

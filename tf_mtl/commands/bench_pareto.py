@@ -26,7 +26,7 @@ def run(values: flags.FlagValues) -> None:
     from tf_mtl.benchmarks import pareto
 
     if not values.output_dir:
-        raise flags.Error("--output_dir must be given.")
+        raise ValueError("`output_dir` must be given: --output_dir=runs/pareto.")
     methods = values.methods or aggregators.names()
     for name in methods:
         aggregators.get_class(name)  # A wrong name fails before anything is run.

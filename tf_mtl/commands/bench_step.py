@@ -17,6 +17,8 @@ compile, and the time that the method takes from the Gramian to the weights.
 
 from absl import flags
 
+from tf_mtl.benchmarks.defaults import METHODS
+
 
 def define_flags(values: flags.FlagValues) -> None:
     """Declares the options."""
@@ -29,7 +31,7 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_list(
         "methods",
-        "ew,gradcraft,gradcraft:representation,pcgrad,pcgrad:representation",
+        list(METHODS),
         "`name`, `name:surface` or `name:surface:option=value`; `all` stands for every "
         "method on its surfaces. The first is the reference.",
         flag_values=values,
@@ -37,7 +39,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "models",
         "mmoe",
-        "Architectures with experts; the first is the reference.",
+        "Architectures; the first is the reference.",
         flag_values=values,
     )
     flags.DEFINE_integer("batch_size", 2048, "Rows per step.", flag_values=values)
@@ -54,7 +56,7 @@ def run(values: flags.FlagValues) -> None:
     """Runs the benchmark."""
     import tensorflow as tf
 
-    from tf_mtl.benchmarks import methods, step
+    from tf_mtl.benchmarks import methods, results, step
 
     # A function for each method looks like retracing to TensorFlow, which warns.
     tf.get_logger().setLevel("ERROR")
@@ -73,5 +75,5 @@ def run(values: flags.FlagValues) -> None:
     )
     print(step.summary(rows))
     if values.output:
-        step.write(rows, values.output)
+        results.write(rows, values.output)
         print(f"Wrote {values.output}.")
