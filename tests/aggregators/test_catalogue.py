@@ -1,3 +1,5 @@
+import pathlib
+
 import pytest
 
 from tf_mtl import aggregators
@@ -42,3 +44,11 @@ def test_table_of_one_kind_leaves_out_the_others():
     text = catalogue.table("rows")
     assert "graddrop" in text
     assert "gradcraft  " not in text
+
+
+@pytest.mark.parametrize("name", aggregators.names())
+def test_the_page_on_methods_says_when_to_use_it(name):
+    root = pathlib.Path(__file__).resolve().parents[2]
+    page = (root / "docs" / "methods.md").read_text()
+    section, _, _ = page.partition("## By what it may cost")
+    assert f"`{name}`" in section

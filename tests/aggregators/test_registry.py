@@ -40,6 +40,12 @@ def test_unknown_name_lists_the_known_and_the_closest():
         aggregators.get("gradcrft")
 
 
+@pytest.mark.parametrize("name", ["ew", "fixed", "mgda", "uw"])
+def test_preference_that_has_no_meaning_names_the_methods_that_take_it(name):
+    with pytest.raises(ValueError, match=f"no meaning in '{name}'.*'cagrad', 'config'"):
+        aggregators.get(name, preference=[1.0, 2.0])
+
+
 def test_other_types_are_refused():
     with pytest.raises(TypeError, match="`identifier` must be a name"):
         aggregators.get(3)

@@ -90,8 +90,8 @@ def get(
         `Aggregator`.
 
     Raises:
-        ValueError: if the name is unknown, or arguments come with an aggregator or
-            dict.
+        ValueError: if the name is unknown, arguments come with an aggregator or dict,
+            or a method gets a `preference` that takes none.
         TypeError: if `identifier` is none of the above.
 
     Example:
@@ -101,7 +101,15 @@ def get(
     if identifier is None:
         identifier = "ew"
     if isinstance(identifier, str):
-        return get_class(identifier)(**kwargs)
+        cls = get_class(identifier)
+        if kwargs.get("preference") is not None and not cls.uses_preference:
+            takers = [name for name, each in _REGISTRY.items() if each.uses_preference]
+            raise ValueError(
+                f"`preference` has no meaning in {identifier!r}. Received: preference="
+                f"{kwargs['preference']}. Use `Task(weight=...)`, which scales a loss, "
+                f"or one of {sorted(takers)}."
+            )
+        return cls(**kwargs)
     if kwargs:
         raise ValueError(
             "Arguments can only be given with a name. Received: "
