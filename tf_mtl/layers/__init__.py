@@ -1,27 +1,45 @@
 """Building blocks of the architectures."""
 
+from tf_mtl.layers.compressed_interaction import CompressedInteraction
+from tf_mtl.layers.cross_network import CrossNetwork
+from tf_mtl.layers.dice import Dice
 from tf_mtl.layers.dropout import Dropout
 from tf_mtl.layers.dselect_k import DSelectKGate
 from tf_mtl.layers.embeddings import FeatureEmbedding, pool
 from tf_mtl.layers.expert_interaction import ExpertAttention, ExpertConvolution
+from tf_mtl.layers.factorization_machine import FactorizationMachine
+from tf_mtl.layers.fused_attention import FusedAttention
 from tf_mtl.layers.initializers import PerSlice
 from tf_mtl.layers.interaction import Interaction
 from tf_mtl.layers.mixture import mix, mix_gramian
 from tf_mtl.layers.personal_gate import PersonalGate
+from tf_mtl.layers.registry import get, names, register
+from tf_mtl.layers.relevance_search import RelevanceSearch
 from tf_mtl.layers.stacked import StackedDense, StackedMLP
+from tf_mtl.layers.target_attention import TargetAttention
 
 __all__ = [
+    "CompressedInteraction",
+    "CrossNetwork",
     "DSelectKGate",
+    "Dice",
     "Dropout",
     "ExpertAttention",
     "ExpertConvolution",
+    "FactorizationMachine",
     "FeatureEmbedding",
+    "FusedAttention",
     "Interaction",
     "PerSlice",
     "PersonalGate",
+    "RelevanceSearch",
     "StackedDense",
     "StackedMLP",
+    "TargetAttention",
+    "get",
     "mix",
     "mix_gramian",
+    "names",
     "pool",
+    "register",
 ]

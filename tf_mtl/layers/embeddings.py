@@ -46,13 +46,15 @@ class FeatureEmbedding(keras.layers.Layer):
         self.copies = copies
         self.initializer = keras.initializers.get(initializer)
         self.allow_sequences = allow_sequences
-        self._joined = [f for f in self.features if not _is_sequence(f)]
-        sequences = [f.name for f in self.features if _is_sequence(f)]
+        self._joined = [f for f in self.features if not is_sequence(f)]
+        sequences = [f.name for f in self.features if is_sequence(f)]
         if sequences and not allow_sequences:
             raise ValueError(
                 "`features` must be vectors or lists with a `combiner` to be joined. "
-                f"Received sequences: {sequences}. Pass combiner='mean', 'sum' or "
-                "'sqrtn'; or allow_sequences=True in a model that reads them."
+                f"Received sequences: {sequences}. Give a feature combiner='mean', "
+                "'sum' or 'sqrtn', or its model `pooling`: {'"
+                f"{sequences[0]}': layers.TargetAttention(query=...)}}. A layer that "
+                "is used directly takes allow_sequences=True."
             )
 
     def build(self, tables: Mapping[str, tuple[int, int]]) -> None:
@@ -105,7 +107,7 @@ class FeatureEmbedding(keras.layers.Layer):
         """
         found = {}
         for feature in self.features:
-            if _is_sequence(feature):
+            if is_sequence(feature):
                 vectors, ids = self._look_up(feature, inputs)
                 found[feature.name] = (vectors, tf.not_equal(ids, 0))
         return found
@@ -152,7 +154,8 @@ class FeatureEmbedding(keras.layers.Layer):
         return tf.cast(vectors, self.compute_dtype), ids
 
 
-def _is_sequence(feature: Feature) -> TypeGuard[IdFeature]:
+def is_sequence(feature: Feature) -> TypeGuard[IdFeature]:
+    """Whether a feature is a list that no `combiner` pools."""
     return (
         isinstance(feature, IdFeature)
         and feature.max_length is not None

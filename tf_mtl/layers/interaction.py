@@ -1,4 +1,4 @@
-"""Interaction: base of the layers that combine the vectors of features."""
+"""Interaction: base of the layers that combine the vectors of id features."""
 
 import abc
 from collections.abc import Sequence
@@ -9,21 +9,28 @@ import tensorflow as tf
 
 
 class Interaction(keras.layers.Layer, abc.ABC):
-    """Base of feature-interaction layers, the `trunk` of a model.
+    """Base of layers that let vectors of one width act on each other.
 
-    A subclass says in `interact` how the vectors of the features act on each other.
+    As the `trunk` of a model it gets the vectors of the features with ids, pooled lists
+    and sequences included; numbers pass it by and are joined with what it returns.
 
     Args:
-        concat: bool. Whether what is found is joined with the vectors it was found
-            in, so that what follows reads both (as the parallel structure of DCN-v2);
-            else it reads what was found alone (stacked).
+        concat: bool. Whether what is found is joined with the vectors that it was found
+            in; else what follows reads what was found alone.
 
     Call arguments:
-        vectors: sequence of tensors `(batch, width)`, one for each feature.
-        training: bool.
+        vectors: sequence of at least two tensors `(batch, width)`, one per feature.
 
     Returns:
         tensor of shape `(batch, units)`.
+
+    Raises:
+        ValueError: in `build`, if the widths differ or there is only one vector.
+
+    Reference:
+        A model reads the result as features, below everything that tasks have of their
+        own. The layout of GradCraft's experiments, where the interaction is one number
+        beside the mixture of experts at the entrance of each tower, is not reproduced.
     """
 
     def __init__(self, concat: bool = True, **kwargs: Any) -> None:
@@ -31,12 +38,21 @@ class Interaction(keras.layers.Layer, abc.ABC):
         self.concat = concat
 
     @abc.abstractmethod
-    def interact(self, vectors: Sequence[tf.Tensor], training: bool) -> tf.Tensor:
-        """What is found in the vectors, `(batch, units)`."""
+    def interact(self, vectors: tf.Tensor) -> tf.Tensor:
+        """What is found in vectors `(batch, num_vectors, width)`: `(batch, units)`."""
 
-    def call(self, vectors: Sequence[tf.Tensor], training: bool = False) -> tf.Tensor:
+    def build(self, vectors_shape: Sequence[Sequence[int | None]]) -> None:
+        """Checks that the vectors can be stacked."""
+        widths = [shape[-1] for shape in vectors_shape]
+        if len(widths) < 2 or len(set(widths)) > 1:
+            raise ValueError(
+                f"`vectors` of {type(self).__name__} must be two or more of one width. "
+                f"Received: vectors of widths {widths}."
+            )
+
+    def call(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """Lets the vectors interact."""
-        found = self.interact(vectors, training)
+        found = self.interact(tf.stack(vectors, axis=1))
         return tf.concat([*vectors, found], axis=-1) if self.concat else found
 
     def get_config(self) -> dict[str, Any]:

@@ -1,17 +1,17 @@
 """MultiTaskModel: base of the architectures, cut at the shared representations."""
 
 import abc
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tf_mtl import gradients
-from tf_mtl.features import Feature, Preprocessor
+from tf_mtl import gradients, layers
+from tf_mtl.features import Feature, IdFeature, Preprocessor
 from tf_mtl.gradients.replicas import first_replica, replica_sum
 from tf_mtl.layers import FeatureEmbedding, Interaction
+from tf_mtl.layers.embeddings import is_sequence
 from tf_mtl.models.passes import Backward, LossesFn, Route, Weigh
 from tf_mtl.models.training import TaskTrainer
 from tf_mtl.tasks import Task
@@ -41,11 +41,16 @@ class MultiTaskModel(TaskTrainer):
         features: adapted `Preprocessor`, or a list of features that learn nothing.
         tasks: sequence of `Task`.
         trunk: what the vectors of the features pass through before the multi-task part:
-            an `Interaction` such as `layers.CrossNetwork()`, or any Keras layer that
-            maps the joined vectors `(batch, width)` to `(batch, units)`. None: they are
-            joined.
+            a Keras layer that maps the joined vectors `(batch, width)` to `(batch,
+            units)`, such as `layers.CrossNetwork()`; or an `Interaction`, which gets
+            the vectors of features with ids. Or what `layers.get` makes one of:
+            `"cross_network"`, `{"cross_network": {"num_layers": 3}}`. None: the vectors
+            are joined.
         pooling: dict by sequence feature of the layer that makes one vector of it,
-            such as `layers.TargetAttention(query="item")`.
+            such as `layers.TargetAttention(query="item")`, or what `layers.get` makes
+            one of: `{"target_attention": {"query": "item"}}`. Such a layer has an
+            attribute `query`, the name of a feature that is no sequence, and takes
+            `(items, query, mask, training)`.
 
     Call arguments:
         inputs: dict of model inputs, as `Preprocessor` makes them.
@@ -53,23 +58,34 @@ class MultiTaskModel(TaskTrainer):
 
     Returns:
         dict of raw outputs `(batch,)` by task name: logits of binary tasks.
+
+    Raises:
+        ValueError: if `pooling` does not name every sequence, or names anything else;
+            if a `query` is no feature that has one vector; or if the trunk is an
+            `Interaction` and the features with ids differ in width.
+        TypeError: if `trunk` or an entry of `pooling` is no layer, or none that pools.
     """
 
     def __init__(
         self,
         features: Preprocessor | Sequence[Feature],
         tasks: Sequence[Task],
-        trunk: keras.layers.Layer | None = None,
-        pooling: Mapping[str, keras.layers.Layer] | None = None,
+        trunk: keras.layers.Layer | str | Mapping[str, Any] | None = None,
+        pooling: Mapping[str, keras.layers.Layer | Mapping[str, Any]] | None = None,
         **kwargs: Any,
     ):
         super().__init__(tasks, **kwargs)
         if not isinstance(features, Preprocessor):
             features = Preprocessor(features)
         self.features = features
-        self.pooling = dict(pooling or {})
+        self.pooling = {
+            name: layers.get("pooling", layer)
+            for name, layer in (pooling or {}).items()
+        }
+        self._check_pooling()
         self.embedding = self._make_embedding()
-        self.trunk = trunk
+        self.trunk = None if trunk is None else layers.get("trunk", trunk)
+        self._check_trunk()
         self._tables: dict[str, tuple[int, int]] | None = None
 
     # -- the architecture --------------------------------------------------------
@@ -178,8 +194,6 @@ class MultiTaskModel(TaskTrainer):
         config = dict(config)
         config["features"] = revive(config["features"])
         config["tasks"] = [revive(task) for task in config["tasks"]]
-        config["trunk"] = config["trunk"] and revive(config["trunk"])
-        config["pooling"] = {n: revive(each) for n, each in config["pooling"].items()}
         return cls(**config)
 
     def example_inputs(self) -> dict[str, tf.Tensor]:
@@ -235,13 +249,12 @@ class MultiTaskModel(TaskTrainer):
     def join(self, vectors: Mapping[str, tf.Tensor], training: bool) -> tf.Tensor:
         """Joins the vectors of features by the trunk, `(batch, units)`."""
         if isinstance(self.trunk, Interaction):
-            return self.trunk(list(vectors.values()), training=training)
+            widths = self._id_widths()
+            ids = [vectors[name] for name in widths]
+            numbers = [v for name, v in vectors.items() if name not in widths]
+            return tf.concat([*numbers, self.trunk(ids, training=training)], axis=-1)
         joined = tf.concat(list(vectors.values()), axis=-1)
-        if self.trunk is None:
-            return joined
-        if "training" in inspect.signature(self.trunk.call).parameters:
-            return self.trunk(joined, training=training)
-        return self.trunk(joined)
+        return joined if self.trunk is None else self.trunk(joined, training=training)
 
     def task_outputs(self, inputs: Any, training: bool) -> list[tf.Tensor]:
         """Raw outputs by task, each float32 of shape `(batch,)`."""
@@ -384,6 +397,48 @@ class MultiTaskModel(TaskTrainer):
             allow_sequences=bool(self.pooling),
             name="embedding",
         )
+
+    def _id_widths(self) -> dict[str, int]:
+        """Width of the vector of each feature with ids."""
+        specs = self.features.features
+        return {f.name: f.embedding_dim for f in specs if isinstance(f, IdFeature)}
+
+    def _check_trunk(self) -> None:
+        """Refuses an interaction of vectors that differ in width, or of only one."""
+        if not isinstance(self.trunk, Interaction):
+            return
+        widths = self._id_widths()
+        if len(widths) < 2 or len(set(widths.values())) > 1:
+            raise ValueError(
+                f"`trunk` {type(self.trunk).__name__} needs two or more features with "
+                f"ids, of one `embedding_dim`. Received: {widths}. Give all of them "
+                "the same, or use CrossNetwork, which takes any widths."
+            )
+
+    def _check_pooling(self) -> None:
+        """Refuses layers for what is no sequence, and a query that has no vector."""
+        if not self.pooling:
+            return
+        names = [f.name for f in self.features.features]
+        sequences = [f.name for f in self.features.features if is_sequence(f)]
+        if set(self.pooling) != set(sequences):
+            raise ValueError(
+                "`pooling` must name every sequence and nothing else. Received: "
+                f"{sorted(self.pooling)}, sequences: {sequences}. A list is a sequence "
+                "if it has combiner=None."
+            )
+        for name, layer in self.pooling.items():
+            if not hasattr(layer, "query"):
+                raise TypeError(
+                    "`pooling` must hold layers with a `query`, such as "
+                    f"TargetAttention. Received: {layer!r} for {name!r}."
+                )
+            if layer.query not in set(names) - set(sequences):
+                known = [each for each in names if each not in sequences]
+                raise ValueError(
+                    f"`query` of the pooling of {name!r} must be one of the features "
+                    f"{known}. Received: query={layer.query!r}."
+                )
 
     def _check_towers(self) -> None:
         """Refuses a variable above the representations that several tasks share."""
