@@ -130,6 +130,33 @@ def _shared_bottom(tasks, features=FEATURES, **kwargs):
     )
 
 
+def _aitm(tasks, features=FEATURES, calibrator_weight=0.0, **kwargs):
+    # The calibrator is no task's loss, and has tests of its own.
+    return models.AITM(
+        features,
+        tasks,
+        bottom_units=WIDTHS,
+        calibrator_weight=calibrator_weight,
+        **kwargs,
+    )
+
+
+def _esmm(tasks, features=FEATURES, **kwargs):
+    return models.ESMM(
+        features, tasks, parents=_first_link(tasks), tower_units=(4, 3), **kwargs
+    )
+
+
+def _chain(tasks, **kwargs):
+    return models.ProbabilityChain(_mmoe(tasks, **kwargs), _first_link(tasks))
+
+
+def _first_link(tasks):
+    """The second task has the first for its parent."""
+    names = [task.name for task in tasks]
+    return dict(zip(names[1:2], names, strict=False))
+
+
 def _single_task(tasks, features=FEATURES, **kwargs):
     return models.SingleTask(features, tasks, units=WIDTHS, **kwargs)
 
@@ -160,8 +187,11 @@ def _split(cls):
 
 ARCHITECTURES = {
     "ac_mmoe": _ac_mmoe,
+    "aitm": _aitm,
     "cgc": _extraction(models.CGC, shared_experts=2),
+    "chain": _chain,
     "drgrad": _split(models.DRGrad),
+    "esmm": _esmm,
     "mmoe": _mmoe,
     "multi_task": _multi_task,
     "omoe": _omoe,
@@ -230,10 +260,16 @@ def variable_groups(model):
 
 
 def is_shared(model):
-    """For each trainable variable, whether several tasks reach the whole of it."""
+    """For each trainable variable, which entries several tasks reach: bool arrays."""
     groups = variable_groups(model)
-    found = [groups[v.path] for v in model.trainable_variables]
-    return [len(sets) == 1 and len(sets[0]) > 1 for sets in found]
+    masks = []
+    for variable in model.trainable_variables:
+        shared = np.array([len(tasks) > 1 for tasks in groups[variable.path]])
+        mask = shared[0]
+        if shared.any() and not shared.all():  # A stack: slices of the first axis.
+            mask = shared.reshape(-1, *[1] * (len(variable.shape) - 1))
+        masks.append(np.broadcast_to(mask, variable.shape))
+    return masks
 
 
 def dense(gradient, variable):

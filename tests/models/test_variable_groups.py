@@ -10,6 +10,8 @@ EACH = tuple(frozenset([name]) for name in NAMES)
 # The first two tasks are primary: their dedicated towers come before all others.
 PRIMARY = EACH[:2]
 TOWERS = PRIMARY + EACH
+CHAINED = (frozenset(["click", "like"]), *EACH[1:])
+ONWARDS = tuple(frozenset(NAMES[i:]) for i in range(len(NAMES)))
 SPLIT = {
     "embedding": ALL,
     "expert": ALL,
@@ -25,6 +27,16 @@ EXPECTED = {
     "shared_bottom": {"embedding": ALL, "bottom": ALL, "tower": EACH},
     "mmoe": {"embedding": ALL, "expert": ALL, "gate": EACH, "tower": EACH},
     "omoe": {"embedding": ALL, "expert": ALL, "gate": ALL, "tower": EACH},
+    # The tower of `click` is reached by `like` too, whose parent it is.
+    "esmm": {"embedding": ALL, "tower": CHAINED},
+    "chain": {"embedding": ALL, "expert": ALL, "gate": CHAINED, "tower": CHAINED},
+    "aitm": {
+        "embedding": ALL,
+        "bottom": ONWARDS,
+        "transfer_1": ONWARDS[1:2],
+        "transfer_2": ONWARDS[2:],
+        "tower": EACH,
+    },
     "ac_mmoe": {
         "embedding": ALL,
         "expert": ALL,

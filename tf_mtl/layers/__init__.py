@@ -6,9 +6,11 @@ from tf_mtl.layers.dice import Dice
 from tf_mtl.layers.dropout import Dropout
 from tf_mtl.layers.dselect_k import DSelectKGate
 from tf_mtl.layers.embeddings import FeatureEmbedding, pool
+from tf_mtl.layers.expectation_calibrator import ExpectationCalibrator
 from tf_mtl.layers.expert_interaction import ExpertAttention, ExpertConvolution
 from tf_mtl.layers.factorization_machine import FactorizationMachine
 from tf_mtl.layers.fused_attention import FusedAttention
+from tf_mtl.layers.information_transfer import InformationTransfer
 from tf_mtl.layers.initializers import PerSlice
 from tf_mtl.layers.interaction import Interaction
 from tf_mtl.layers.mixture import mix, mix_gramian
@@ -24,11 +26,13 @@ __all__ = [
     "DSelectKGate",
     "Dice",
     "Dropout",
+    "ExpectationCalibrator",
     "ExpertAttention",
     "ExpertConvolution",
     "FactorizationMachine",
     "FeatureEmbedding",
     "FusedAttention",
+    "InformationTransfer",
     "Interaction",
     "PerSlice",
     "PersonalGate",

@@ -1,10 +1,14 @@
 """Architectures, one per file, and the wrapper for a model of your own."""
 
 from tf_mtl.models.ac_mmoe import ACMMoE
+from tf_mtl.models.aitm import AITM
 from tf_mtl.models.base import MultiTaskModel
+from tf_mtl.models.esmm import ESMM
 from tf_mtl.models.mmoe import MMoE
 from tf_mtl.models.multi_task import MultiTask
+from tf_mtl.models.partly_shared import PartlySharedModel
 from tf_mtl.models.ple import CGC, PLE
+from tf_mtl.models.probability_chain import ProbabilityChain
 from tf_mtl.models.registry import get, names, register
 from tf_mtl.models.shared_bottom import SharedBottom
 from tf_mtl.models.single_task import SingleTask
@@ -12,13 +16,17 @@ from tf_mtl.models.split_mmoe import DRGrad, SplitMMoE
 from tf_mtl.models.training import TaskTrainer
 
 __all__ = [
+    "AITM",
     "ACMMoE",
     "CGC",
     "DRGrad",
+    "ESMM",
     "MMoE",
     "MultiTask",
     "MultiTaskModel",
     "PLE",
+    "PartlySharedModel",
+    "ProbabilityChain",
     "SharedBottom",
     "SingleTask",
     "SplitMMoE",

@@ -148,7 +148,7 @@ class MultiTaskModel(TaskTrainer):
         del input_shape
         self._tables = dict(self._tables or self.features.tables())
         for layer in self.layers:
-            if isinstance(layer, FeatureEmbedding):
+            if isinstance(layer, FeatureEmbedding) and not layer.built:
                 layer.build(self._tables)
         self.built = True
         self.task_outputs(self.example_inputs(), training=False)
@@ -286,14 +286,14 @@ class MultiTaskModel(TaskTrainer):
         }
 
     def shared_variables(self) -> list[keras.Variable] | None:
-        """Variables that several tasks reach, in order; None before `build`."""
+        """Variables with a part that several tasks reach; None before `build`."""
         if not self.built:
             return None
         groups = self.variable_groups()
         return [
             variable
             for variable in self.trainable_variables
-            if len(groups[variable.path]) == 1 and len(groups[variable.path][0]) > 1
+            if any(len(tasks) > 1 for tasks in groups[variable.path])
         ]
 
     def task_gradients(
@@ -461,8 +461,9 @@ class MultiTaskModel(TaskTrainer):
         if wrong:
             raise ValueError(
                 f"{type(self).__name__} shares variables above its representations: "
-                f"{wrong}. Compute what they give in `representations`, or stack them: "
-                "`(num_tasks, ...)`, see `slice_tasks`."
+                f"{wrong}. Compute what they give in `representations`, stack them: "
+                "`(num_tasks, ...)`, see `slice_tasks`, or make the class a "
+                "`PartlySharedModel`."
             )
 
     def _check_private(

@@ -21,7 +21,8 @@ class SharedBottom(MultiTaskModel):
     Args:
         features: see `MultiTaskModel`.
         tasks: see `MultiTaskModel`.
-        bottom_units: widths of the shared layers.
+        bottom_units: widths of the shared layers. Empty: what is embedded is the
+            representation.
         tower_units: widths of the hidden layers of each tower.
         dropout: float in `[0, 1)`, after each hidden layer.
 
@@ -42,9 +43,11 @@ class SharedBottom(MultiTaskModel):
         self.bottom_units = tuple(bottom_units)
         self.tower_units = tuple(tower_units)
         self.dropout = dropout
-        self.bottom = StackedMLP(
-            1, self.bottom_units, dropout=dropout, shared_input=True, name="bottom"
-        )
+        self.bottom = None
+        if self.bottom_units:
+            self.bottom = StackedMLP(
+                1, self.bottom_units, dropout=dropout, shared_input=True, name="bottom"
+            )
         self.tower = StackedMLP(
             len(self.tasks),
             self.tower_units,
@@ -59,6 +62,8 @@ class SharedBottom(MultiTaskModel):
     ) -> Shared:
         """The representation `(batch, units)`."""
         embedded = self.embed(inputs, training)
+        if self.bottom is None:
+            return {"representation": embedded}
         return {"representation": self.bottom(embedded, training=training)[0]}
 
     def task_inputs(self, shared: Shared, training: bool) -> tf.Tensor:
