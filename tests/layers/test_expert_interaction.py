@@ -29,38 +29,34 @@ def make(name, **kwargs):
 
 def attended(layer):
     """What is added to each expert, by a loop over examples and heads."""
-    inner, result = layer.attention, np.zeros_like(OUTPUTS)
-    kernels = [
-        (dense.kernel.numpy(), dense.bias.numpy())
-        for dense in (inner.query_dense, inner.key_dense, inner.value_dense)
-    ]
+    kernels, biases = layer.project.kernel.numpy(), layer.project.bias.numpy()
+    width = UNITS // layer.num_heads
+    result = np.zeros_like(OUTPUTS)
     for b in range(BATCH):
         tokens = OUTPUTS[:, b]
         centred = tokens - tokens.mean(axis=1, keepdims=True)
         scaled = centred / np.sqrt(tokens.var(axis=1, keepdims=True) + 1e-3)
         tokens = scaled * layer.norm.gamma.numpy() + layer.norm.beta.numpy()
+        query, key, values = tokens @ kernels + biases
         for head in range(layer.num_heads):
-            query, key, values = (
-                tokens @ kernel[:, head] + bias[head] for kernel, bias in kernels
-            )
-            scores = query @ key.T / np.sqrt(UNITS // layer.num_heads)
+            part = slice(head * width, (head + 1) * width)
+            scores = query[:, part] @ key[:, part].T / np.sqrt(width)
             weights = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-            back = inner.output_dense.kernel.numpy()[head]
-            result[:, b] += weights @ values @ back
-        result[:, b] += inner.output_dense.bias.numpy()
-    return result
+            result[:, b, part] = weights @ values[:, part]
+    return result @ layer.output_dense.kernel.numpy() + layer.output_dense.bias.numpy()
 
 
 def convolved(layer):
     """What is added to each expert, by a loop over examples and places."""
-    kernel, bias = layer.convolve.kernel.numpy(), layer.convolve.bias.numpy()
+    kernel, bias, back, back_bias = (v.numpy() for v in (*layer.convolve, *layer.mix))
+    kernel = kernel.reshape(3, EXPERTS, -1)
     result = np.zeros_like(OUTPUTS)
     for b in range(BATCH):
         padded = np.pad(OUTPUTS[:, b], [[0, 0], [1, 1]])
         for u in range(UNITS):
             window = padded[:, u : u + 3]
-            hidden = np.maximum(np.einsum("ew,wef->f", window, kernel) + bias, 0)
-            result[:, b, u] = hidden @ layer.mix.kernel.numpy() + layer.mix.bias.numpy()
+            hidden = np.einsum("ew,wef->f", window, kernel) + bias[:, 0, 0]
+            result[:, b, u] = np.maximum(hidden, 0) @ back + back_bias[:, 0, 0]
     return result
 
 
