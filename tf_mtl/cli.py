@@ -20,6 +20,7 @@ COMMANDS = (
     "evaluate",
     "bench step",
     "bench serving",
+    "bench models",
     "bench hlo",
     "bench pareto",
     "methods",

@@ -14,7 +14,7 @@ from tf_mtl import export
 from tf_mtl.benchmarks.defaults import SERVED_MODELS
 from tf_mtl.benchmarks.results import device_name
 from tf_mtl.benchmarks.timing import interleaved_times
-from tf_mtl.benchmarks.workload import Workload
+from tf_mtl.benchmarks.workload import Batch, Workload
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,13 +66,12 @@ def run(
     print(f"Device: {device_name()}", file=out)
     workload = Workload(num_tasks, vocabulary)
     built = {name: workload.model(name) for name in models}
-    served = {name: _served(model) for name, model in built.items()}
+    served = {name: served_function(model) for name, model in built.items()}
     sizes = {name: workload.parameters(model) for name, model in built.items()}
     rows = []
     for batch_size in batch_sizes:
-        ids, _ = dataclasses.replace(workload, batch_size=batch_size).batch()
-        inputs = {name: tf.cast(values, tf.int64) for name, values in ids.items()}
-        calls_by_name = {n: _call(serve, inputs) for n, serve in served.items()}
+        batch = dataclasses.replace(workload, batch_size=batch_size).batch()
+        calls_by_name = {n: served_call(serve, batch) for n, serve in served.items()}
         times = interleaved_times(calls_by_name, rounds, calls)
         medians = {name: statistics.median(each) for name, each in times.items()}
         tails = {name: _p99(each) for name, each in times.items()}
@@ -91,7 +90,8 @@ def run(
     return rows
 
 
-def _served(model: tf.Module) -> Callable[..., dict[str, tf.Tensor]]:
+def served_function(model: tf.Module) -> Callable[..., dict[str, tf.Tensor]]:
+    """The function `serving_default` of a model, exported and loaded again."""
     with tempfile.TemporaryDirectory() as folder:
         loaded = tf.saved_model.load(export.save(model, folder))
     serve = loaded.signatures["serving_default"]
@@ -100,9 +100,13 @@ def _served(model: tf.Module) -> Callable[..., dict[str, tf.Tensor]]:
     return serve
 
 
-def _call(
-    serve: Callable[..., dict[str, tf.Tensor]], inputs: dict[str, tf.Tensor]
+def served_call(
+    serve: Callable[..., dict[str, tf.Tensor]], batch: Batch
 ) -> Callable[[], None]:
+    """A call of a served function that waits for its answer."""
+    ids, _ = batch
+    inputs = {name: tf.cast(values, tf.int64) for name, values in ids.items()}
+
     def call() -> None:
         for output in serve(**inputs).values():
             output.numpy()

@@ -152,7 +152,7 @@ def _measure(
             f"  compiling {_name(name, method)}, V={workload.vocabulary:.0e} ...",
             file=out,
         )
-        steps[key], first[key] = _train_function(model, workload.batch())
+        steps[key], first[key] = train_function(model, workload.batch())
         sizes[key] = workload.parameters(model)
 
     for workload in workloads:
@@ -224,9 +224,19 @@ def _solver_times(
     return {label: round(time / _SOLVES, 3) for label, time in medians.items()}
 
 
-def _train_function(
+def train_function(
     model: keras.Model, batch: Batch
 ) -> tuple[Callable[[], None], float]:
+    """The train function of `fit` on one batch, over and over.
+
+    Args:
+        model: compiled.
+        batch: inputs and labels.
+
+    Returns:
+        A function that blocks until its step is done, and the seconds of the first
+        step, which compiles it.
+    """
     iterator = iter(tf.data.Dataset.from_tensors(batch).repeat())
     train_function = model.make_train_function(force=True) or model.train_function
 

@@ -52,19 +52,6 @@ class Workload:
                 task and the first feature.
         """
         cls = models.get(name)
-        specs = [
-            features.IntegerRange(
-                name,
-                num_values=self.rows_per_table - 2,
-                embedding_dim=self.embedding_dim,
-                personal=i == 0,
-            )
-            for i, name in enumerate(self._feature_names())
-        ]
-        tasks = [
-            Task(name, metrics=[], primary=i == 0)
-            for i, name in enumerate(self._task_names())
-        ]
         sizes = {
             "num_experts": self.num_experts,
             "expert_units": self.expert_units,
@@ -80,7 +67,30 @@ class Workload:
             for argument in inspect.signature(base.__init__).parameters
         }
         sizes = {size: value for size, value in sizes.items() if size in known}
-        return cls(specs, tasks, **sizes)
+        return cls(self._features(), self._tasks(), **sizes)
+
+    def shared_bottom(self, parameters: int) -> models.SharedBottom:
+        """A Shared-Bottom model of about so many parameters, not compiled.
+
+        Args:
+            parameters: int, trainable ones beside the embedding tables.
+        """
+
+        def make(width: int) -> models.SharedBottom:
+            return models.SharedBottom(
+                self._features(),
+                self._tasks(),
+                bottom_units=(2 * width, width),
+                tower_units=self.tower_units,
+            )
+
+        # Parameters are quadratic in the width: three models tell all.
+        sizes = [self.parameters(make(width)) for width in (1, 2, 3)]
+        bend = (sizes[2] - 2 * sizes[1] + sizes[0]) / 2
+        slope = sizes[1] - sizes[0] - 3 * bend
+        rest = sizes[0] - bend - slope - parameters
+        width = (math.sqrt(max(slope**2 - 4 * bend * rest, 0.0)) - slope) / (2 * bend)
+        return make(max(round(width), 1))
 
     def parameters(self, model: keras.Model) -> int:
         """Number of trainable parameters beside the embedding tables."""
@@ -137,6 +147,23 @@ class Workload:
             for name in self._task_names()
         }
         return ids, labels
+
+    def _features(self) -> list[features.Feature]:
+        return [
+            features.IntegerRange(
+                name,
+                num_values=self.rows_per_table - 2,
+                embedding_dim=self.embedding_dim,
+                personal=i == 0,
+            )
+            for i, name in enumerate(self._feature_names())
+        ]
+
+    def _tasks(self) -> list[Task]:
+        return [
+            Task(name, metrics=[], primary=i == 0)
+            for i, name in enumerate(self._task_names())
+        ]
 
     def _feature_names(self) -> list[str]:
         return [f"id_{i}" for i in range(self.num_features)]

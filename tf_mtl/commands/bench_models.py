@@ -1,0 +1,48 @@
+"""Measure every architecture next to Shared-Bottom of the same size.
+
+Examples:
+  tf-mtl bench models
+  tf-mtl bench models --models=mmoe,ple --output=models.json
+
+For each architecture (20 features with ids x 16, 4 experts 128-64, towers of 64, as far
+as it has such sizes) a Shared-Bottom model with about the same number of parameters
+takes turns with it. Printed: median time of a train step with equal weights, and of a
+call of the exported model, with their ratios to Shared-Bottom.
+"""
+
+from absl import flags
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Declares the options."""
+    flags.DEFINE_list(
+        "models", None, "Architectures. Default: all.", flag_values=values
+    )
+    flags.DEFINE_integer("num_tasks", 6, "Number of tasks.", flag_values=values)
+    flags.DEFINE_integer(
+        "vocabulary", 100_000, "Rows of all embedding tables.", flag_values=values
+    )
+    flags.DEFINE_integer("batch_size", 2048, "Rows per step.", flag_values=values)
+    flags.DEFINE_integer("rounds", 15, "Turns of each model.", flag_values=values)
+    flags.DEFINE_integer("calls", 4, "Calls per turn.", flag_values=values)
+    flags.DEFINE_string("output", None, "JSON file to write.", flag_values=values)
+
+
+def run(values: flags.FlagValues) -> None:
+    """Runs the benchmark."""
+    from tf_mtl import models
+    from tf_mtl.benchmarks import architectures, results
+
+    for name in values.models or ():
+        models.get(name)  # A wrong name fails before anything is measured.
+    rows = architectures.run(
+        values.models,
+        values.num_tasks,
+        values.vocabulary,
+        values.batch_size,
+        values.rounds,
+        values.calls,
+    )
+    if values.output:
+        results.write(rows, values.output)
+        print(f"Wrote {values.output}.")
