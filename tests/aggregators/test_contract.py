@@ -48,13 +48,11 @@ SINGLE_TASK_FACTOR = {
 # test_pcgrad.py for a given order that is permuted along.
 BY_PLACE = {"gradvac", "metabalance", "pcgrad", "pcgrad_plus", "single"}
 
-# Solvers that may not converge for exactly opposite rows beside others that are ten
-# decades apart: then they take the mean, and count it.
-MAY_FALL_BACK = {"cagrad", "fairgrad"}
 
-# The agent of IGBv2 draws numbers from its second epoch on, and these differ between
-# eager mode and XLA: see test_igb_v2.py.
-NOT_ADVANCED = {"igb_v2"}
+# Largest share of steps on hostile Jacobians without a solution, which then take the
+# mean and count it. FairGrad's equation has weights up to 20 decades apart where the
+# norms are; where they nearly cancel as well, float64 leaves no digits (8 of 300).
+FALL_BACK = {"fairgrad": 0.04}
 
 
 class Method:
@@ -119,8 +117,6 @@ def build(aggregator, jacobian):
 def advance(method, aggregator, jacobian, losses, order=(0, 1, 2, 3, 4)):
     """Two epochs of two steps, so that what changes with time is at work."""
     order = list(order)
-    if method.name in NOT_ADVANCED:
-        return
     for epoch in range(2):
         for step in (1.0, 2.0):
             factors = step + epoch * np.arange(len(losses))
@@ -300,33 +296,67 @@ def test_direction_has_the_dtype_of_the_jacobian(method, losses, dtype):
 
 
 @st.composite
-def hostile_jacobians(draw):
-    """Jacobians of any rank and scale with zero, repeated and opposite rows."""
-    num_tasks = draw(st.integers(1, 6))
+def hostile_problems(draw):
+    """Three steps with up to 14 present tasks, the last of them absent in the second.
+
+    The Jacobians have any rank and scale, with zero, repeated and opposite rows, and
+    losses are decades apart or equal.
+
+    Returns:
+        `jacobian`, float32 `(14, 8)`, `losses`, float32 `(3, 14)`, and `present`, bool
+        `(3, 14)`.
+    """
+    num_tasks = draw(st.integers(1, 14))
     rank = draw(st.integers(1, num_tasks))
     random = np.random.default_rng(draw(st.integers(0, 2**16)))
-    rows = random.normal(size=(num_tasks, rank)) @ random.normal(size=(rank, 8))
-    exponents = st.integers(-10, 10)
-    scales = draw(st.lists(exponents, min_size=num_tasks, max_size=num_tasks))
-    rows *= 10.0 ** np.array(scales)[:, None]
-    for row in range(1, num_tasks):
+    rows = random.normal(size=(14, rank)) @ random.normal(size=(rank, 8))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    decades = draw(st.sampled_from([0, 3, 10]))
+    rows *= 10.0 ** random.uniform(-decades, decades, size=(14, 1))
+    for row in range(1, 14):
         multiple = draw(st.sampled_from([None, None, 0.0, 1.0, -1.0]))
         if multiple is not None:
             rows[row] = multiple * rows[row - 1]
-    return rows.astype("float32")
+    losses = 10.0 ** random.uniform(-8, 8, size=(3, 14))
+    if draw(st.booleans()):
+        losses[:, ::2] = losses[0, 0]
+    present = np.tile(np.arange(14) < num_tasks, (3, 1))
+    present[1, num_tasks - 1] = num_tasks == 1
+    return rows.astype("float32"), losses.astype("float32"), present
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
-@settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    # A smaller counterexample is not worth minutes.
-    phases=[Phase.explicit, Phase.generate],
-)
-@given(jacobian=hostile_jacobians())
-def test_direction_is_finite_on_hostile_jacobians(method, jacobian):
-    aggregator = method.make(range(len(jacobian)))
-    direction = aggregator(jacobian, np.ones(len(jacobian), "float32"))
-    assert np.all(np.isfinite(direction))
-    assert method.name in MAY_FALL_BACK or aggregator.fallback_count.numpy() == 0
+def test_steps_are_finite_on_hostile_jacobians(method):
+    aggregator = method.make(range(14))
+    build(aggregator, np.zeros((14, 8)))
+    start = state_of(aggregator)
+    step = compiled(aggregator, jit_compile=False)
+    observe = tf.function(aggregator.observe)
+    num_steps, num_fallbacks = 0, 0
+
+    @settings(
+        max_examples=100,
+        deadline=None,
+        derandomize=True,
+        # A smaller counterexample is not worth minutes.
+        phases=[Phase.explicit, Phase.generate],
+    )
+    @given(problem=hostile_problems())
+    def check(problem):
+        nonlocal num_steps, num_fallbacks
+        for variable, value in zip(aggregator.variables, start, strict=True):
+            variable.assign(value)
+        jacobian, *batches = problem
+        for losses, present in zip(*batches, strict=True):
+            direction = step(jacobian, losses, present)
+            assert np.all(np.isfinite(direction))
+            if aggregator.observes_update:
+                observe(losses[::-1], present)
+            aggregator.end_epoch()
+        assert all(np.all(np.isfinite(value)) for value in state_of(aggregator))
+        num_steps += 3
+        num_fallbacks += int(aggregator.fallbacks())
+
+    check()
+    assert num_steps >= 300
+    assert num_fallbacks <= FALL_BACK.get(method.name, 0.0) * num_steps
