@@ -76,6 +76,18 @@ def test_embeddings_learn_through_the_gate_unless_stopped(stop_gradient):
     assert np.any(to_inputs) and np.any(to_kernel)
 
 
+def test_each_slice_reads_its_copy():
+    layer = randomized(PersonalGate(), INPUTS["slices"])
+    copies = tf.repeat(PERSONAL[None], SLICES, axis=0)
+    with tf.GradientTape() as tape:
+        tape.watch(copies)
+        gated = layer(INPUTS["slices"], copies)
+        first = tf.reduce_sum(gated[0])
+    np.testing.assert_array_equal(gated, layer(INPUTS["slices"], PERSONAL))
+    found = tape.gradient(first, copies)
+    assert np.any(found[0]) and not np.any(found[1:])
+
+
 @every_form
 def test_round_trip(form, tmp_path):
     inputs = keras.Input(batch_shape=INPUTS[form].shape)

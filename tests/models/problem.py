@@ -161,6 +161,19 @@ def _single_task(tasks, features=FEATURES, **kwargs):
     return models.SingleTask(features, tasks, units=WIDTHS, **kwargs)
 
 
+def _personal(features):
+    """Of the features, `user` is personal."""
+    return [dataclasses.replace(f, personal=f.name == "user") for f in features]
+
+
+def _pepnet(cls):
+    def make(tasks, features=FEATURES, **kwargs):
+        widths = {"tower_units": WIDTHS, "gate_units": 3}
+        return cls(_personal(features), tasks, **widths, **kwargs)
+
+    return make
+
+
 def _split(cls):
     """The first task is primary; the second too, where there are three."""
 
@@ -169,12 +182,8 @@ def _split(cls):
             dataclasses.replace(task, primary=i == 0 or (i == 1 and len(tasks) > 2))
             for i, task in enumerate(tasks)
         ]
-        features = [
-            dataclasses.replace(feature, personal=feature.name == "user")
-            for feature in features
-        ]
         return cls(
-            features,
+            _personal(features),
             tasks,
             num_experts=3,
             expert_units=WIDTHS,
@@ -195,7 +204,9 @@ ARCHITECTURES = {
     "mmoe": _mmoe,
     "multi_task": _multi_task,
     "omoe": _omoe,
+    "pepnet": _pepnet(models.PEPNet),
     "ple": _extraction(models.PLE),
+    "ppnet": _pepnet(models.PPNet),
     "shared_bottom": _shared_bottom,
     "single_task": _single_task,
     "split_mmoe": _split(models.SplitMMoE),

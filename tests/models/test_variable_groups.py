@@ -37,6 +37,9 @@ EXPECTED = {
         "transfer_2": ONWARDS[2:],
         "tower": EACH,
     },
+    # The second layers of the gates of towers are part of the towers.
+    "ppnet": {"embedding": ALL, "gate": ALL, "tower": EACH},
+    "pepnet": {"embedding": ALL, "embedding_gate": ALL, "gate": ALL, "tower": EACH},
     "ac_mmoe": {
         "embedding": ALL,
         "expert": ALL,

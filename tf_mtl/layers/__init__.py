@@ -15,6 +15,7 @@ from tf_mtl.layers.initializers import PerSlice
 from tf_mtl.layers.interaction import Interaction
 from tf_mtl.layers.mixture import mix, mix_gramian
 from tf_mtl.layers.personal_gate import PersonalGate
+from tf_mtl.layers.personal_mlp import PersonalMLP
 from tf_mtl.layers.registry import get, names, register
 from tf_mtl.layers.relevance_search import RelevanceSearch
 from tf_mtl.layers.stacked import StackedDense, StackedMLP
@@ -36,6 +37,7 @@ __all__ = [
     "Interaction",
     "PerSlice",
     "PersonalGate",
+    "PersonalMLP",
     "RelevanceSearch",
     "StackedDense",
     "StackedMLP",

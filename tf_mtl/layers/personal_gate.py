@@ -26,7 +26,8 @@ class PersonalGate(keras.layers.Layer):
     Call arguments:
         inputs: float tensor of shape `(batch, units)`; or `(num_slices, batch, units)`,
             each slice with a gate of its own.
-        personal: float tensor of shape `(batch, width)`.
+        personal: float tensor of shape `(batch, width)`; or a copy for each slice, see
+            `StackedDense`.
 
     Returns:
         Tensor like `inputs`.

@@ -7,6 +7,7 @@ from tf_mtl.models.esmm import ESMM
 from tf_mtl.models.mmoe import MMoE
 from tf_mtl.models.multi_task import MultiTask
 from tf_mtl.models.partly_shared import PartlySharedModel
+from tf_mtl.models.pepnet import PEPNet, PPNet
 from tf_mtl.models.ple import CGC, PLE
 from tf_mtl.models.probability_chain import ProbabilityChain
 from tf_mtl.models.registry import get, names, register
@@ -24,7 +25,9 @@ __all__ = [
     "MMoE",
     "MultiTask",
     "MultiTaskModel",
+    "PEPNet",
     "PLE",
+    "PPNet",
     "PartlySharedModel",
     "ProbabilityChain",
     "SharedBottom",
