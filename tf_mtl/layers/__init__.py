@@ -10,6 +10,7 @@ from tf_mtl.layers.expectation_calibrator import ExpectationCalibrator
 from tf_mtl.layers.expert_interaction import ExpertAttention, ExpertConvolution
 from tf_mtl.layers.factorization_machine import FactorizationMachine
 from tf_mtl.layers.fused_attention import FusedAttention
+from tf_mtl.layers.hard_concrete import HardConcreteGate
 from tf_mtl.layers.information_transfer import InformationTransfer
 from tf_mtl.layers.initializers import PerSlice
 from tf_mtl.layers.interaction import Interaction
@@ -19,11 +20,14 @@ from tf_mtl.layers.personal_mlp import PersonalMLP
 from tf_mtl.layers.registry import get, names, register
 from tf_mtl.layers.relevance_search import RelevanceSearch
 from tf_mtl.layers.stacked import StackedDense, StackedMLP
+from tf_mtl.layers.stitch import CrossStitchUnit, stitch, stitch_gramian
+from tf_mtl.layers.sub_network_routing import SubNetworkRouting
 from tf_mtl.layers.target_attention import TargetAttention
 
 __all__ = [
     "CompressedInteraction",
     "CrossNetwork",
+    "CrossStitchUnit",
     "DSelectKGate",
     "Dice",
     "Dropout",
@@ -33,6 +37,7 @@ __all__ = [
     "FactorizationMachine",
     "FeatureEmbedding",
     "FusedAttention",
+    "HardConcreteGate",
     "InformationTransfer",
     "Interaction",
     "PerSlice",
@@ -41,6 +46,7 @@ __all__ = [
     "RelevanceSearch",
     "StackedDense",
     "StackedMLP",
+    "SubNetworkRouting",
     "TargetAttention",
     "get",
     "mix",
@@ -48,4 +54,6 @@ __all__ = [
     "names",
     "pool",
     "register",
+    "stitch",
+    "stitch_gramian",
 ]
