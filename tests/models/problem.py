@@ -1,6 +1,7 @@
 """A tiny ranking problem, and the models that the tests train on it."""
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -194,11 +195,39 @@ def _split(cls):
     return make
 
 
+def _snr(cls):
+    """Without noise and its temperature, so that training is like serving."""
+
+    def make(tasks, features=FEATURES, **kwargs):
+        model = cls(
+            features,
+            tasks,
+            sub_networks=2,
+            sub_network_units=WIDTHS,
+            tower_units=(3,),
+            gate={"beta": 1.0, "l0_weight": 0.0},
+            **kwargs,
+        )
+        for routing in model.routing:
+            shape = routing.gate.shape
+            routing.gate.draw = functools.partial(tf.zeros, shape)
+        return model
+
+    return make
+
+
+def _cross_stitch(tasks, features=FEATURES, **kwargs):
+    return models.CrossStitch(
+        features, tasks, stitched_units=WIDTHS, tower_units=(3,), **kwargs
+    )
+
+
 ARCHITECTURES = {
     "ac_mmoe": _ac_mmoe,
     "aitm": _aitm,
     "cgc": _extraction(models.CGC, shared_experts=2),
     "chain": _chain,
+    "cross_stitch": _cross_stitch,
     "drgrad": _split(models.DRGrad),
     "esmm": _esmm,
     "mmoe": _mmoe,
@@ -209,6 +238,8 @@ ARCHITECTURES = {
     "ppnet": _pepnet(models.PPNet),
     "shared_bottom": _shared_bottom,
     "single_task": _single_task,
+    "snr_aver": _snr(models.SNRAver),
+    "snr_trans": _snr(models.SNR),
     "split_mmoe": _split(models.SplitMMoE),
 }
 SHARING = sorted(set(ARCHITECTURES) - {"single_task"})

@@ -20,7 +20,26 @@ SPLIT = {
     "tower": TOWERS,
 }
 
+SUB_NETWORKS = {
+    "embedding": ALL,
+    "sub_network_1": ALL,
+    "routing_1": ALL,
+    "sub_network_2": ALL,
+    "routing_2": EACH,
+    "tower": EACH,
+}
+
 EXPECTED = {
+    "snr_aver": SUB_NETWORKS,
+    "snr_trans": SUB_NETWORKS,
+    "cross_stitch": {
+        "embedding": ALL,
+        "layer_1": ALL,
+        "stitch_1": ALL,
+        "layer_2": ALL,
+        "stitch_2": EACH,
+        "tower": EACH,
+    },
     "split_mmoe": SPLIT,
     "drgrad": SPLIT | {"personal_gate": ALL},
     "single_task": {"embedding": EACH, "tower": EACH},

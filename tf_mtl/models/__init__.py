@@ -3,6 +3,7 @@
 from tf_mtl.models.ac_mmoe import ACMMoE
 from tf_mtl.models.aitm import AITM
 from tf_mtl.models.base import MultiTaskModel
+from tf_mtl.models.cross_stitch import CrossStitch
 from tf_mtl.models.esmm import ESMM
 from tf_mtl.models.mmoe import MMoE
 from tf_mtl.models.multi_task import MultiTask
@@ -13,6 +14,7 @@ from tf_mtl.models.probability_chain import ProbabilityChain
 from tf_mtl.models.registry import get, names, register
 from tf_mtl.models.shared_bottom import SharedBottom
 from tf_mtl.models.single_task import SingleTask
+from tf_mtl.models.snr import SNR, SNRAver
 from tf_mtl.models.split_mmoe import DRGrad, SplitMMoE
 from tf_mtl.models.training import TaskTrainer
 
@@ -20,6 +22,7 @@ __all__ = [
     "AITM",
     "ACMMoE",
     "CGC",
+    "CrossStitch",
     "DRGrad",
     "ESMM",
     "MMoE",
@@ -30,6 +33,8 @@ __all__ = [
     "PPNet",
     "PartlySharedModel",
     "ProbabilityChain",
+    "SNR",
+    "SNRAver",
     "SharedBottom",
     "SingleTask",
     "SplitMMoE",
