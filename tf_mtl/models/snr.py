@@ -46,9 +46,9 @@ class SNR(MultiTaskModel):
 
     Reference:
         Ma et al., SNR: Sub-Network Routing for Flexible Parameter Sharing in Multi-Task
-        Learning, AAAI 2019. It leaves sizes open here, and how matrices start: see
-        `layers.SubNetworkRouting`. Closed connections are served as zeros; they are not
-        cut out of the graph. Public code often differs: gates with noise in evaluation
+        Learning, AAAI 2019. The default sizes, the price and the start of matrices (see
+        `layers.SubNetworkRouting`) are not the paper's. Closed connections are served
+        as zeros; they are not cut out of the graph. Public code often differs: gates with noise in evaluation
         or none at all, matrices that are not trained, no price on open gates.
     """
 
