@@ -48,8 +48,9 @@ class SNR(MultiTaskModel):
         Ma et al., SNR: Sub-Network Routing for Flexible Parameter Sharing in Multi-Task
         Learning, AAAI 2019. The default sizes, the price and the start of matrices (see
         `layers.SubNetworkRouting`) are not the paper's. Closed connections are served
-        as zeros; they are not cut out of the graph. Public code often differs: gates with noise in evaluation
-        or none at all, matrices that are not trained, no price on open gates.
+        as zeros; they are not cut out of the graph. Public code often differs: gates
+        with noise in evaluation, or noise drawn once; matrices that are not trained; no
+        price on open gates.
     """
 
     def __init__(
