@@ -1,5 +1,6 @@
 """Tasks that meet above the representations: rows, weights and optimizers."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -27,6 +28,9 @@ def test_gramian_on_the_representation_surface_is_that_of_the_cotangents(name, b
     targets = read_targets(model.tasks, labels)
     with tf.GradientTape(persistent=True) as tape:
         shared = model.representations(inputs, training=False)
+        # What gates read reaches the experts too: count that at the experts alone.
+        shared = {name: tf.identity(tensor.numpy()) for name, tensor in shared.items()}
+        tape.watch(shared)
         outputs = tf.unstack(model.towers(model.task_inputs(shared, False), False))
         losses = model._task_losses(outputs, targets)
     pieces = [
@@ -43,6 +47,21 @@ def test_gramian_on_the_representation_surface_is_that_of_the_cotangents(name, b
         inputs, lambda out: model._task_losses(out, targets), weigh
     )
     np.testing.assert_allclose(seen[0], problem.flat_gramian(pieces), rtol=1e-4)
+
+
+def test_regularisation_takes_no_way_through_the_representation(batch):
+    model = problem.make_model("esmm")
+    bias = model.model.tower.dense[0].bias
+    bias.assign(tf.ones_like(bias))
+    bias.regularizer = keras.regularizers.L2(0.5)
+    model.compile("sgd")
+    targets = read_targets(model.tasks, batch[1])
+    found = model.representation_backward(
+        batch[0], lambda out: model._task_losses(out, targets), lambda _: tf.ones([3])
+    )
+    for variable, penalty in zip(model.trainable_variables, found.penalty, strict=True):
+        expected = np.full(variable.shape, float(variable is bias))
+        np.testing.assert_allclose(problem.dense(penalty, variable), expected)
 
 
 @pytest.mark.parametrize("name", NAMES)

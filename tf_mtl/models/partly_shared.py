@@ -2,7 +2,7 @@
 
 import abc
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -104,31 +104,43 @@ class PartlySharedModel(MultiTaskModel):
         variables = [v.value for v in self.trainable_variables]
         with tf.GradientTape(persistent=True) as tape:
             shared = self.representations(inputs, training=True)
-            outputs = self.towers(self.task_inputs(shared, True), True)
-            losses = losses_fn(tf.unstack(tf.cast(outputs, tf.float32), num_tasks))
+            leaves = tf.nest.map_structure(tf.stop_gradient, shared)
+            tape.watch(leaves)
+            outputs = self.towers(self.task_inputs(leaves, True), True)
             penalty = self.penalty()
+            losses = losses_fn(tf.unstack(tf.cast(outputs, tf.float32), num_tasks))
+
+        def below(cotangents: dict[str, tf.Tensor | None]) -> list[gradients.Gradient]:
+            # TensorFlow takes None for a cotangent of ones.
+            known = {name: c for name, c in cotangents.items() if c is not None}
+            targets = {name: shared[name] for name in known}
+            return tape.gradient(targets, variables, output_gradients=known)
+
+        walks = [tape.gradient(loss, [leaves, variables]) for loss in losses]
+        cotangents = {
+            name: [at_leaves[name] for at_leaves, _ in walks] for name in leaves
+        }
         weights = tf.ones([num_tasks])
         if weigh is not None:
-            # The walks go on to the variables, but a compiled step leaves that out.
-            tensors = list(shared.values())
-            rows = [tape.gradient(loss, tensors) for loss in losses]
-            weights = weigh(replica_sum(_gramian(rows)))
-        weighted = tape.gradient(
-            losses, variables, output_gradients=tf.unstack(weights, num_tasks)
-        )
-        found: list[gradients.Gradient] = []
-        for variable, gradient, plain in zip(
-            self.trainable_variables,
-            weighted,
-            tape.gradient(losses, variables),
-            strict=True,
-        ):
-            is_shared = _is_shared(self._sets(variable))
-            private = _chosen(plain, [not each for each in is_shared])
-            found.append(gradients.add_gradients(private, _chosen(gradient, is_shared)))
-        none: list[gradients.Gradient] = [None] * len(variables)
-        penalties = gradients.add_penalty(tape, penalty, none, variables)
-        return Backward(found, none, penalties)
+            weights = weigh(replica_sum(_gramian(cotangents.values())))
+        private, rows = self._apart([found for _, found in walks])
+        above = [
+            gradients.add_gradients(plain, _weighted(column, weights))
+            for plain, column in zip(private, zip(*rows, strict=True), strict=True)
+        ]
+        weighted = {name: _weighted(c, weights) for name, c in cotangents.items()}
+        found = [
+            gradients.add_gradients(*pair)
+            for pair in zip(above, below(weighted), strict=True)
+        ]
+        penalties: list[gradients.Gradient] = [None] * len(variables)
+        if penalty is not None:
+            at_leaves, own = tape.gradient(penalty, [leaves, variables])
+            penalties = [
+                gradients.add_gradients(*pair)
+                for pair in zip(own, below(at_leaves), strict=True)
+            ]
+        return Backward(found, [None] * len(variables), penalties)
 
     def _gradients(
         self, inputs: Any, losses_fn: LossesFn, whole_variables: bool = False
@@ -140,11 +152,22 @@ class PartlySharedModel(MultiTaskModel):
         """
         variables = [v.value for v in self.trainable_variables]
         with tf.GradientTape(persistent=True) as tape:
-            losses = losses_fn(self.task_outputs(inputs, training=True))
+            outputs = self.task_outputs(inputs, training=True)
             penalty = self.penalty()
+            losses = losses_fn(outputs)
+        by_task = [tape.gradient(loss, variables) for loss in losses]
+        private, rows = self._apart(by_task, whole_variables)
+        plain = gradients.add_penalty(tape, penalty, private, variables)
+        return plain, gradients.stack_rows(rows, variables, same_lookups=True)
+
+    def _apart(
+        self,
+        by_task: Sequence[Sequence[gradients.Gradient]],
+        whole_variables: bool = False,
+    ) -> tuple[list[gradients.Gradient], list[Sequence[gradients.Gradient]]]:
+        """Plain gradients of private slices, and rows by task of shared ones."""
         private: list[gradients.Gradient] = []
         columns: list[list[gradients.Gradient]] = []
-        by_task = [tape.gradient(loss, variables) for loss in losses]
         for variable, column in zip(
             self.trainable_variables, zip(*by_task, strict=True), strict=True
         ):
@@ -160,9 +183,7 @@ class PartlySharedModel(MultiTaskModel):
                     for task, gradient in enumerate(column)
                 ]
             )
-        rows = list(zip(*columns, strict=True))
-        plain = gradients.add_penalty(tape, penalty, private, variables)
-        return plain, gradients.stack_rows(rows, variables, same_lookups=True)
+        return private, list(zip(*columns, strict=True))
 
     def _sets(self, variable: keras.Variable) -> tuple[TaskSet, ...]:
         """Tasks that reach a variable: one set, or one for each slice."""
@@ -215,13 +236,25 @@ def _chosen(
     return tf.where(mask, gradient, tf.zeros_like(gradient))
 
 
-def _gramian(rows: Sequence[Sequence[tf.Tensor | None]]) -> tf.Tensor:
-    """Inner products of rows that come in pieces, where None is a piece of zeros."""
-    total = tf.zeros([len(rows), len(rows)])
-    for column in zip(*rows, strict=True):
-        known = next((piece for piece in column if piece is not None), None)
+def _weighted(
+    pieces: Sequence[tf.Tensor | None], weights: tf.Tensor
+) -> tf.Tensor | None:
+    """Sum of weighted pieces by task, None a piece of zeros."""
+    terms = [
+        tf.cast(weight, piece.dtype) * piece
+        for weight, piece in zip(tf.unstack(weights, len(pieces)), pieces, strict=True)
+        if piece is not None
+    ]
+    return tf.add_n(terms) if terms else None
+
+
+def _gramian(columns: Iterable[Sequence[tf.Tensor | None]]) -> tf.Tensor:
+    """Inner products of rows that come in pieces by task, None a piece of zeros."""
+    found = []
+    for pieces in columns:
+        known = next((piece for piece in pieces if piece is not None), None)
         if known is not None:
-            pieces = [tf.zeros_like(known) if p is None else p for p in column]
-            flat = tf.reshape(tf.cast(tf.stack(pieces), tf.float32), [len(rows), -1])
-            total += tf.matmul(flat, flat, transpose_b=True)
-    return total
+            rows = tf.stack([tf.zeros_like(known) if p is None else p for p in pieces])
+            flat = tf.reshape(tf.cast(rows, tf.float32), [len(pieces), -1])
+            found.append(tf.matmul(flat, flat, transpose_b=True))
+    return tf.add_n(found)
