@@ -35,6 +35,9 @@ class AITM(PartlySharedModel):
     step before, for each two neighbours that are both binary. It belongs to no single
     task, so that it is added after the aggregation, as a regularisation loss is.
 
+    The representation is what is embedded: on `surface="representation"` lookups and
+    trunk alone are walked back once, all other layers once per task.
+
     Args:
         features: see `MultiTaskModel`.
         tasks: see `MultiTaskModel`; in the order of the funnel.
