@@ -29,3 +29,9 @@ def test_shared_bottom_has_the_parameters_asked_for(parameters):
     workload = Workload(num_tasks=3, vocabulary=400)
     model = workload.shared_bottom(parameters)
     assert workload.parameters(model) == pytest.approx(parameters, rel=0.03)
+
+
+def test_tables_of_each_task_are_no_parameters():
+    small, large = (Workload(2, vocabulary) for vocabulary in (400, 4000))
+    sizes = {w.parameters(w.model("single_task")) for w in (small, large)}
+    assert len(sizes) == 1

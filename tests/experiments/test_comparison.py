@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from tf_mtl.experiments import runs
+from tf_mtl.experiments import comparison, runs
 from tf_mtl.experiments.comparison import compare
 from tf_mtl.experiments.variants import parse_variants
 
@@ -114,10 +114,21 @@ def test_every_variant_is_tuned_on_validation_rows(base, tmp_path, capsys):
 def test_grid_is_checked(base, tmp_path):
     with pytest.raises(ValueError, match="`grid` may change.*Received: \\['rate'\\]"):
         compare({"a": base}, 1, tmp_path, {"rate": [1]})
-    with pytest.raises(ValueError, match="`grid` must have values to try"):
-        compare({"a": base}, 1, tmp_path, {"learning_rate": []})
+    for values in ([], 0.001):
+        with pytest.raises(ValueError, match="`grid` must have a list of values"):
+            compare({"a": base}, 1, tmp_path, {"learning_rate": values})
+    with pytest.raises(ValueError, match=r"must not make another.*\['model'\]"):
+        compare({"a": base}, 1, tmp_path, {"model": ["mmoe"]})
     with pytest.raises(ValueError, match="`learning_rate` must be positive"):
         compare({"a": base}, 1, tmp_path, {"learning_rate": [-1.0]})
+
+
+def test_arguments_on_the_grid_are_added_to_those_of_the_variant(base):
+    config = dataclasses.replace(base, model_args={"router": {}, "num_experts": 2})
+    grid = {"model_args": [{"num_experts": 3}], "dropout": [0.0, 0.1]}
+    points = [run.config for run in comparison._points("a", config, grid)]
+    assert [point.dropout for point in points] == [0.0, 0.1]
+    assert points[0].model_args == {"router": {}, "num_experts": 3}
 
 
 def test_runs_that_share_a_step_are_as_if_alone(base, tmp_path):

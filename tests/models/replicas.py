@@ -22,6 +22,18 @@ CASES = {
     "absent": ("shared_bottom", "gradcraft", "parameters", True),
     "absent_representation": ("mmoe", "gradcraft", "representation", True),
     "ada_task": ("mmoe", "ew", "parameters", True),
+    "penalty": ("mmoe", "ew", "parameters", False),
+    "penalty_of_rows": ("mmoe", "gradcraft", "parameters", False),
+    "penalty_on_the_representation": ("mmoe", "gradcraft", "representation", False),
+    "penalty_of_outputs": ("aitm", "gradcraft", "parameters", False),
+}
+# Losses of layers: read after replicas met, they would be those of another replica.
+PRICE = {"entropy_weight": 0.5, "num_selectors": 1}
+ARGUMENTS = {
+    "penalty": {"gate": PRICE},
+    "penalty_of_rows": {"gate": PRICE},
+    "penalty_on_the_representation": {"gate": PRICE},
+    "penalty_of_outputs": {"calibrator_weight": 0.6},
 }
 OPTIMIZERS = {"ada_task": lambda: optimizers.AdaTask(0.01)}
 STEPS = 4
@@ -37,9 +49,11 @@ def dataset(absent):
     return data.batch(problem.ROWS, drop_remainder=True)
 
 
-def run(architecture, aggregator, surface, absent, strategy, optimizer):
+def run(name, strategy):
+    architecture, aggregator, surface, absent = CASES[name]
+    optimizer = OPTIMIZERS.get(name, problem.make_sgd)
     with strategy.scope():
-        model = problem.make_model(architecture)
+        model = problem.make_model(architecture, **ARGUMENTS.get(name, {}))
         model.compile(
             optimizer(),
             problem.make_aggregator(aggregator),
@@ -61,9 +75,8 @@ def main(path, num_replicas):
         devices = [f"CPU:{i}" for i in range(num_replicas)]
         strategy = tf.distribute.MirroredStrategy(devices)
     found = {}
-    for name, case in CASES.items():
-        optimizer = OPTIMIZERS.get(name, problem.make_sgd)
-        weights, logs = run(*case, strategy, optimizer)
+    for name in CASES:
+        weights, logs = run(name, strategy)
         found |= {f"{name}/weights/{i:02d}": w for i, w in enumerate(weights)}
         found |= {f"{name}/logs/{key}": value for key, value in logs.items()}
     np.savez(path, **found)

@@ -94,6 +94,8 @@ class Workload:
 
     def parameters(self, model: keras.Model) -> int:
         """Number of trainable parameters beside the embedding tables."""
+        if isinstance(model, models.MultiTaskModel):
+            return model.count_parameters()
         tables = self.num_features * self.rows_per_table * self.embedding_dim
         return sum(math.prod(v.shape) for v in model.trainable_variables) - tables
 

@@ -46,7 +46,8 @@ def compare(
         num_seeds: int, the number of seeds.
         output_dir: folder for everything that is written.
         grid: values to try by field of `TrainConfig`, in all combinations, such as
-            `{"learning_rate": [0.0003, 0.001, 0.003]}`. None: variants are as given.
+            `{"learning_rate": [0.0003, 0.001, 0.003]}`; arguments of models and of
+            aggregators are added to those of the variant. None: variants are as given.
 
     Returns:
         list of `Row`, by metric, task and variant.
@@ -59,7 +60,7 @@ def compare(
     _check(variants, num_seeds)
     first = next(iter(variants.values()))
     folder = pathlib.Path(output_dir).expanduser()
-    check_changes("grid", grid or {})
+    _check_grid(grid or {})
     candidates = {name: _points(name, c, grid or {}) for name, c in variants.items()}
     runs = Runs(folder / "runs", first)
     scores = {}
@@ -124,15 +125,34 @@ def _check(variants: Mapping[str, TrainConfig], num_seeds: int) -> None:
         )
 
 
+def _check_grid(grid: Grid) -> None:
+    check_changes("grid", grid)
+    named = sorted({"model", "aggregator"} & grid.keys())
+    if named:
+        raise ValueError(
+            "`grid` tunes a variant, and must not make another one of it. Received: "
+            f"values of {named}. Write a variant for each."
+        )
+    lists = [values for values in grid.values() if isinstance(values, (list, tuple))]
+    if len(lists) < len(grid) or not all(lists):
+        raise ValueError(
+            "`grid` must have a list of values to try for each field. "
+            f"Received: {dict(grid)}."
+        )
+
+
 def _points(name: str, config: TrainConfig, grid: Grid) -> list[Run]:
     """The points of the grid for one variant; it alone if there is no grid."""
     runs = []
     for values in itertools.product(*grid.values()):
-        changes = dict(zip(grid, values, strict=True))
-        label = " ".join([name, *(f"{key}={value}" for key, value in changes.items())])
-        runs.append(Run(label, dataclasses.replace(config, **changes)))
-    if not runs:
-        raise ValueError(f"`grid` must have values to try. Received: {dict(grid)}.")
+        label = [name]
+        changes: dict[str, Any] = {}
+        for key, value in zip(grid, values, strict=True):
+            label.append(f"{key}={value}")
+            # Arguments are added to those that make the variant.
+            old = getattr(config, key)
+            changes[key] = {**old, **value} if isinstance(old, dict) else value
+        runs.append(Run(" ".join(label), dataclasses.replace(config, **changes)))
     return runs
 
 

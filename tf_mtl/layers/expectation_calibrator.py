@@ -36,6 +36,7 @@ class ExpectationCalibrator(keras.layers.Layer):
         if weight < 0:
             raise ValueError(f"`weight` must be at least 0. Received: weight={weight}.")
         self.weight = float(weight)
+        self.built = True
 
     def call(self, earlier: tf.Tensor, later: tf.Tensor) -> tf.Tensor:
         """Adds the loss."""

@@ -47,7 +47,8 @@ class RelevanceSearch(keras.layers.Layer):
     def __init__(
         self, num_query: int = 100, num_target: int = 20, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        # The compute dtype may be too coarse to tell items of a long history apart.
+        super().__init__(**{"autocast": False, **kwargs})
         if not 1 <= num_target <= num_query:
             raise ValueError(
                 "`num_target` must be at least 1 and at most `num_query`. Received: "

@@ -1,6 +1,7 @@
 """MultiTaskModel: base of the architectures, cut at the shared representations."""
 
 import abc
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -222,6 +223,13 @@ class MultiTaskModel(TaskTrainer):
 
     # -- forward and backward ----------------------------------------------------
 
+    def count_parameters(self) -> int:
+        """Number of trainable parameters beside the embedding tables."""
+        tables = {id(v) for v in self.embedding.trainable_variables}
+        return sum(
+            math.prod(v.shape) for v in self.trainable_variables if id(v) not in tables
+        )
+
     def embed(self, inputs: Mapping[str, tf.Tensor], training: bool) -> tf.Tensor:
         """What experts, bottoms and gates read: features through the trunk.
 
@@ -314,8 +322,9 @@ class MultiTaskModel(TaskTrainer):
             read = self.task_inputs(copies, True)
             leaf = tf.stop_gradient(read)
             tape.watch(leaf)
-            losses = losses_fn(tf.unstack(self.towers(leaf, True), num_tasks))
+            outputs = self.towers(leaf, True)
             penalty = self.penalty()
+            losses = losses_fn(tf.unstack(outputs, num_tasks))
         at_towers, private = tape.gradient(losses, [leaf, variables])
         if route is not None:
             at_towers, private = route(at_towers, private)
@@ -354,8 +363,8 @@ class MultiTaskModel(TaskTrainer):
             leaf = tf.stop_gradient(read)
             tape.watch(leaf)
             outputs = self.towers(leaf, True)
-            losses = losses_fn(tf.unstack(outputs, len(self.tasks)))
             penalty = self.penalty()
+            losses = losses_fn(tf.unstack(outputs, len(self.tasks)))
         cotangents, found = tape.gradient(losses, [leaf, variables])
         if route is not None:
             cotangents, found = route(cotangents, found)

@@ -1,7 +1,6 @@
 """A table of all architectures, read off their classes."""
 
 import dataclasses
-import math
 
 from tf_mtl import features
 from tf_mtl.docstrings import citation, summary
@@ -80,8 +79,6 @@ def _entry(name: str) -> Entry:
     ]
     tasks = [Task(f"task_{i}", primary=i == 0) for i in range(_NUM_TASKS)]
     model = cls(ids, tasks)
-    tables = {id(v) for v in model.embedding.trainable_variables}
-    parameters = sum(
-        math.prod(v.shape) for v in model.trainable_variables if id(v) not in tables
+    return Entry(
+        name, name in SEEDS, summary(cls), model.count_parameters(), citation(cls)
     )
-    return Entry(name, name in SEEDS, summary(cls), parameters, citation(cls))

@@ -54,7 +54,7 @@ class MMoE(MultiTaskModel):
         tower_units: Sequence[int] = (64,),
         single_gate: bool = False,
         gate: str | Mapping[str, Any] = "softmax",
-        gate_initializer: Any = "glorot_uniform",
+        gate_initializer: Any = None,
         dropout: float = 0.0,
         **kwargs: Any,
     ):
@@ -67,7 +67,14 @@ class MMoE(MultiTaskModel):
         self.tower_units = tuple(tower_units)
         self.single_gate = single_gate
         self._gate_arguments = gate if isinstance(gate, str) else dict(gate)
-        self.gate_initializer = keras.initializers.get(gate_initializer)
+        if gate_initializer is not None and gate != "softmax":
+            raise ValueError(
+                "`gate_initializer` is for softmax gates. Received: "
+                f"gate_initializer={gate_initializer!r} with gate={gate!r}."
+            )
+        self.gate_initializer = keras.initializers.get(
+            gate_initializer or "glorot_uniform"
+        )
         self.dropout = dropout
         self.expert = StackedMLP(
             num_experts,
@@ -126,7 +133,11 @@ class MMoE(MultiTaskModel):
             "tower_units": self.tower_units,
             "single_gate": self.single_gate,
             "gate": self._gate_arguments,
-            "gate_initializer": keras.initializers.serialize(self.gate_initializer),
+            "gate_initializer": (
+                keras.initializers.serialize(self.gate_initializer)
+                if self._gate_arguments == "softmax"
+                else None
+            ),
             "dropout": self.dropout,
         }
 

@@ -101,8 +101,9 @@ class MultiTask(TaskTrainer):
         """Plain gradients of private variables, and rows of shared ones."""
         variables = [v.value for v in self.trainable_variables]
         with tf.GradientTape(persistent=True) as tape:
-            losses = losses_fn(self.task_outputs(inputs, training=True))
+            outputs = self.task_outputs(inputs, training=True)
             penalty = self.penalty()
+            losses = losses_fn(outputs)
         rows = [tape.gradient(loss, variables) for loss in losses]
         is_shared = [_count(column) > 1 for column in zip(*rows, strict=True)]
         self._check_attached(rows, is_shared)
@@ -128,8 +129,8 @@ class MultiTask(TaskTrainer):
         )
         with tf.GradientTape(persistent=True) as tape:
             representation, outputs = probe(inputs, training=True)
-            losses = losses_fn(self._by_task(outputs))
             penalty = self.penalty()
+            losses = losses_fn(self._by_task(outputs))
         rows = [tape.gradient(loss, [representation, *variables]) for loss in losses]
         cotangents = tf.stack(
             [

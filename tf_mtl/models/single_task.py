@@ -77,8 +77,9 @@ class SingleTask(MultiTaskModel):
         del route  # Nothing is shared that it could speak of.
         variables = [v.value for v in self.trainable_variables]
         with tf.GradientTape(persistent=True) as tape:
-            losses = losses_fn(self.task_outputs(inputs, training=True))
+            outputs = self.task_outputs(inputs, training=True)
             penalty = self.penalty()
+            losses = losses_fn(outputs)
         plain = tape.gradient(losses, variables)
         plain = gradients.add_penalty(tape, penalty, plain, variables)
         return plain, gradients.TaskGradients([], len(self.tasks))

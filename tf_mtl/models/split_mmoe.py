@@ -218,6 +218,7 @@ class SplitMMoE(MultiTaskModel):
         Returns:
             `Routes` at the inputs of the towers. Rows are the primary tasks and columns
             the sources: shared halves of the primary tasks, then secondary tasks.
+            Losses have their static weights, not those of the aggregator.
         """
         router = self.router or Router()
         targets = read_targets(self.tasks, labels)

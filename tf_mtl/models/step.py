@@ -101,8 +101,9 @@ class Step:
         model = self.model
         variables = [v.value for v in model.trainable_variables]
         with tf.GradientTape() as tape:
-            losses = self._losses(model.task_outputs(self.inputs, training=True))
+            outputs = model.task_outputs(self.inputs, training=True)
             penalty = model.penalty()
+            losses = self._losses(outputs)
         targets = [*losses] if penalty is None else [*losses, penalty]
         found = tape.gradient(targets, variables)
         none: list[gradients.Gradient] = [None] * len(found)
