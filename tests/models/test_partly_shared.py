@@ -121,3 +121,11 @@ def test_task_sets_that_do_not_fit_are_refused(sets):
 
     with pytest.raises(ValueError, match="`task_sets` of Wrong must give"):
         Wrong(problem.FEATURES, problem.TASKS, bottom_units=(4,))
+
+
+def test_routing_between_towers_that_meet_is_refused(batch):
+    model = problem.make_model("aitm")
+    model.route_fn = lambda present, scale: lambda *gradients: gradients
+    model.compile("sgd", "gradcraft", run_eagerly=True)
+    with pytest.raises(ValueError, match="`route_fn` of AITM must give None"):
+        model.train_on_batch(*batch)

@@ -278,7 +278,12 @@ def test_output_that_takes_the_name_of_a_task_is_refused():
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("single_task", "must share variables"), ("drgrad", "must not route")],
+    [
+        ("single_task", "must share variables"),
+        ("drgrad", "must not route"),
+        ("aitm", "towers meet already"),
+        ("esmm", "towers meet already"),
+    ],
 )
 def test_models_without_common_towers_are_refused(name, message):
     with pytest.raises(ValueError, match=message):

@@ -84,7 +84,7 @@ class PartlySharedModel(MultiTaskModel):
         self, inputs: Any, losses_fn: LossesFn, route: Route | None = None
     ) -> tuple[list[gradients.Gradient], gradients.TaskGradients]:
         """Plain gradients of private variables and slices, and rows of shared ones."""
-        del route
+        self._check_no_route(route)
         # An optimizer with slots of tasks works entry by entry, so that a private entry
         # gets its plain rule there; and it takes the gradient of a variable from one
         # place only.
@@ -99,7 +99,7 @@ class PartlySharedModel(MultiTaskModel):
         route: Route | None = None,
     ) -> Backward:
         """Rows at the representations, then one pass of the weighted loss."""
-        del route
+        self._check_no_route(route)
         num_tasks = len(self.tasks)
         variables = [v.value for v in self.trainable_variables]
         with tf.GradientTape(persistent=True) as tape:
@@ -141,6 +141,13 @@ class PartlySharedModel(MultiTaskModel):
                 for pair in zip(own, below(at_leaves), strict=True)
             ]
         return Backward(found, [None] * len(variables), penalties)
+
+    def _check_no_route(self, route: Route | None) -> None:
+        if route is not None:
+            raise ValueError(
+                f"`route_fn` of {type(self).__name__} must give None: its towers meet, "
+                "so that no gradient at their inputs belongs to one task."
+            )
 
     def _gradients(
         self, inputs: Any, losses_fn: LossesFn, whole_variables: bool = False

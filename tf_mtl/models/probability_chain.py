@@ -198,6 +198,11 @@ def _check_model(model: MultiTaskModel) -> None:
             "`model` must share variables between its tasks. Received: "
             f"{type(model).__name__}. Use SharedBottom."
         )
+    if isinstance(model, PartlySharedModel):
+        raise ValueError(
+            "`model` must have towers that belong to one task each, which the chain "
+            f"then joins. Received: {type(model).__name__}, whose towers meet already."
+        )
     if model.route_fn(tf.ones([num_tasks], tf.bool), tf.ones([])) is not None:
         raise ValueError(
             "`model` must not route gradients between its towers, which no longer "
