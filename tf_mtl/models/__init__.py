@@ -5,6 +5,7 @@ from tf_mtl.models.aitm import AITM
 from tf_mtl.models.base import MultiTaskModel
 from tf_mtl.models.cross_stitch import CrossStitch
 from tf_mtl.models.esmm import ESMM
+from tf_mtl.models.feature_model import FeatureModel
 from tf_mtl.models.mmoe import MMoE
 from tf_mtl.models.multi_task import MultiTask
 from tf_mtl.models.partly_shared import PartlySharedModel
@@ -25,6 +26,7 @@ __all__ = [
     "CrossStitch",
     "DRGrad",
     "ESMM",
+    "FeatureModel",
     "MMoE",
     "MultiTask",
     "MultiTaskModel",

@@ -55,12 +55,14 @@ class ACMMoE(MMoE):
         **kwargs: Any,
     ):
         # Before the constructor of MMoE, which builds the model.
-        self.attention = (
-            ExpertAttention(num_heads, name="attention") if use_attention else None
-        )
-        self.convolution = (
-            ExpertConvolution(filters, name="convolution") if use_convolution else None
-        )
+        dtype = kwargs.get("dtype")
+        self.attention = self.convolution = None
+        if use_attention:
+            self.attention = ExpertAttention(num_heads, name="attention", dtype=dtype)
+        if use_convolution:
+            self.convolution = ExpertConvolution(
+                filters, name="convolution", dtype=dtype
+            )
         self.num_heads = num_heads
         self.filters = filters
         super().__init__(features, tasks, **kwargs)

@@ -83,12 +83,15 @@ class AITM(PartlySharedModel):
             dropout=dropout,
             shared_input=True,
             name="bottom",
+            dtype=self.dtype_policy,
         )
         self.transfers = [
-            InformationTransfer(dropout, name=f"transfer_{task}")
+            InformationTransfer(
+                dropout, name=f"transfer_{task}", dtype=self.dtype_policy
+            )
             for task in range(1, num_tasks)
         ]
-        self.tower = StackedDense(num_tasks, 1, name="tower")
+        self.tower = StackedDense(num_tasks, 1, name="tower", dtype=self.dtype_policy)
         self.calibrator = ExpectationCalibrator(calibrator_weight, name="calibrator")
         # Places of the later of each two neighbours that both have a probability.
         self._calibrated = [

@@ -1,27 +1,22 @@
 """MultiTaskModel: base of the architectures, cut at the shared representations."""
 
 import abc
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tf_mtl import gradients, layers
-from tf_mtl.features import Feature, IdFeature, Preprocessor
+from tf_mtl import gradients
 from tf_mtl.gradients.replicas import first_replica, replica_sum
-from tf_mtl.layers import FeatureEmbedding, Interaction
-from tf_mtl.layers.embeddings import is_sequence
+from tf_mtl.models.feature_model import FeatureModel
 from tf_mtl.models.passes import Backward, LossesFn, Route, Weigh
-from tf_mtl.models.training import TaskTrainer
-from tf_mtl.tasks import Task
 
 # Tensors through which all tasks pass, by name.
 Shared = dict[str, tf.Tensor]
 
 
-class MultiTaskModel(TaskTrainer):
+class MultiTaskModel(FeatureModel):
     """Base of the architectures.
 
     An architecture is three functions, so that per-task gradients walk each part as
@@ -39,19 +34,9 @@ class MultiTaskModel(TaskTrainer):
     -> trunk, one tensor that experts, bottoms and gates read.
 
     Args:
-        features: adapted `Preprocessor`, or a list of features that learn nothing.
+        features: see `FeatureModel`.
         tasks: sequence of `Task`.
-        trunk: what the vectors of the features pass through before the multi-task part:
-            a Keras layer that maps the joined vectors `(batch, width)` to `(batch,
-            units)`, such as `layers.CrossNetwork()`; or an `Interaction`, which gets
-            the vectors of features with ids. Or what `layers.get` makes one of:
-            `"cross_network"`, `{"cross_network": {"num_layers": 3}}`. None: the vectors
-            are joined.
-        pooling: dict by sequence feature of the layer that makes one vector of it,
-            such as `layers.TargetAttention(query="item")`, or what `layers.get` makes
-            one of: `{"target_attention": {"query": "item"}}`. Such a layer has an
-            attribute `query`, the name of a feature that is no sequence, and takes
-            `(items, query, mask, training)`.
+        **kwargs: `trunk` and `pooling`, see `FeatureModel`.
 
     Call arguments:
         inputs: dict of model inputs, as `Preprocessor` makes them.
@@ -59,35 +44,7 @@ class MultiTaskModel(TaskTrainer):
 
     Returns:
         dict of raw outputs `(batch,)` by task name: logits of binary tasks.
-
-    Raises:
-        ValueError: if `pooling` does not name every sequence, or names anything else;
-            if a `query` is no feature that has one vector; or if the trunk is an
-            `Interaction` and the features with ids differ in width.
-        TypeError: if `trunk` or an entry of `pooling` is no layer, or none that pools.
     """
-
-    def __init__(
-        self,
-        features: Preprocessor | Sequence[Feature],
-        tasks: Sequence[Task],
-        trunk: keras.layers.Layer | str | Mapping[str, Any] | None = None,
-        pooling: Mapping[str, keras.layers.Layer | Mapping[str, Any]] | None = None,
-        **kwargs: Any,
-    ):
-        super().__init__(tasks, **kwargs)
-        if not isinstance(features, Preprocessor):
-            features = Preprocessor(features)
-        self.features = features
-        self.pooling = {
-            name: layers.get("pooling", layer)
-            for name, layer in (pooling or {}).items()
-        }
-        self._check_pooling()
-        self.embedding = self._make_embedding()
-        self.trunk = None if trunk is None else layers.get("trunk", trunk)
-        self._check_trunk()
-        self._tables: dict[str, tuple[int, int]] | None = None
 
     # -- the architecture --------------------------------------------------------
 
@@ -136,8 +93,6 @@ class MultiTaskModel(TaskTrainer):
         flat = tf.reshape(tf.cast(cotangents, tf.float32), [len(self.tasks), -1])
         return tf.matmul(flat, flat, transpose_b=True)
 
-    # -- building and saving -----------------------------------------------------
-
     def build(self, input_shape: Any = None) -> None:
         """Creates all variables.
 
@@ -146,123 +101,12 @@ class MultiTaskModel(TaskTrainer):
                 tables are unknown; or if tasks share variables above the
                 representations.
         """
-        del input_shape
-        self._tables = dict(self._tables or self.features.tables())
-        for layer in self.layers:
-            if isinstance(layer, FeatureEmbedding) and not layer.built:
-                layer.build(self._tables)
-        self.built = True
-        self.task_outputs(self.example_inputs(), training=False)
+        super().build(input_shape)
         # Under a strategy, gradients can be taken inside of its steps only.
         if self.has_shared_variables and not tf.distribute.has_strategy():
             self._check_towers()
 
-    def build_if_adapted(self) -> None:
-        """Builds at the end of a constructor; later, if the features come later."""
-        if self.features.adapted:
-            self.build()
-
-    def get_build_config(self) -> dict[str, Any] | None:
-        """Sizes of the embedding tables, which a saved model is built from."""
-        if self._tables is None:
-            return None
-        return {"tables": {name: list(table) for name, table in self._tables.items()}}
-
-    def build_from_config(self, config: Mapping[str, Any]) -> None:
-        """Builds with given sizes, before saved vocabularies are loaded."""
-        if not self.built:
-            self._tables = {n: tuple(table) for n, table in config["tables"].items()}
-            self.build()
-
-    def get_config(self) -> dict[str, Any]:
-        """Features and tasks; architectures add their own arguments."""
-        serialize = keras.saving.serialize_keras_object
-        return {
-            **super().get_config(),
-            "features": serialize(self.features),
-            "tasks": [serialize(task) for task in self.tasks],
-            "trunk": self.trunk and serialize(self.trunk),
-            "pooling": {name: serialize(each) for name, each in self.pooling.items()},
-        }
-
-    @classmethod
-    def from_config(
-        cls, config: Mapping[str, Any], custom_objects: Any = None
-    ) -> "MultiTaskModel":
-        """Inverse of `get_config`."""
-        del custom_objects
-        revive = keras.saving.deserialize_keras_object
-        config = dict(config)
-        config["features"] = revive(config["features"])
-        config["tasks"] = [revive(task) for task in config["tasks"]]
-        return cls(**config)
-
-    def example_inputs(self) -> dict[str, tf.Tensor]:
-        """Inputs of one row of zeros."""
-        return {
-            name: tf.zeros([1, *spec.shape[1:]], spec.dtype)
-            for name, spec in self.features.model_inputs().items()
-        }
-
-    def check_features(self) -> None:
-        """Checks that the features were not adapted anew since the model was built.
-
-        Raises:
-            ValueError: if their tables have other sizes than those of the model.
-        """
-        if self._tables is None or not self.features.adapted:
-            return
-        found = {name: tuple(table) for name, table in self.features.tables().items()}
-        built = {name: tuple(table) for name, table in self._tables.items()}
-        if found != built:
-            differing = sorted(n for n in found if found[n] != built.get(n))
-            raise ValueError(
-                "`features` were adapted again after the model was built: the sizes of "
-                f"the tables {differing} differ. Build a new model with them."
-            )
-
     # -- forward and backward ----------------------------------------------------
-
-    def count_parameters(self) -> int:
-        """Number of trainable parameters beside the embedding tables."""
-        tables = {id(v) for v in self.embedding.trainable_variables}
-        return sum(
-            math.prod(v.shape) for v in self.trainable_variables if id(v) not in tables
-        )
-
-    def embed(self, inputs: Mapping[str, tf.Tensor], training: bool) -> tf.Tensor:
-        """What experts, bottoms and gates read: features through the trunk.
-
-        Args:
-            inputs: dict of model inputs.
-            training: bool.
-
-        Returns:
-            tensor of shape `(batch, units)`.
-        """
-        return self.join(self.feature_vectors(inputs, training), training)
-
-    def feature_vectors(
-        self, inputs: Mapping[str, tf.Tensor], training: bool
-    ) -> dict[str, tf.Tensor]:
-        """The vector of each feature, sequences pooled: `(batch, width)` by name."""
-        vectors = self.embedding.vectors(inputs)
-        sequences = self.embedding.sequences(inputs) if self.pooling else {}
-        for name, (items, mask) in sequences.items():
-            layer = self.pooling[name]
-            query = vectors[layer.query]
-            vectors[name] = layer(items, query, mask=mask, training=training)
-        return vectors
-
-    def join(self, vectors: Mapping[str, tf.Tensor], training: bool) -> tf.Tensor:
-        """Joins the vectors of features by the trunk, `(batch, units)`."""
-        if isinstance(self.trunk, Interaction):
-            widths = self._id_widths()
-            ids = [vectors[name] for name in widths]
-            numbers = [v for name, v in vectors.items() if name not in widths]
-            return tf.concat([*numbers, self.trunk(ids, training=training)], axis=-1)
-        joined = tf.concat(list(vectors.values()), axis=-1)
-        return joined if self.trunk is None else self.trunk(joined, training=training)
 
     def task_outputs(self, inputs: Any, training: bool) -> list[tf.Tensor]:
         """Raw outputs by task, each float32 of shape `(batch,)`."""
@@ -399,55 +243,6 @@ class MultiTaskModel(TaskTrainer):
         # all that follows and compute it over and over.
         scale = tf.linalg.diag(tf.cast(weights, cotangents.dtype))
         return tf.tensordot(scale, cotangents, 1)
-
-    def _make_embedding(self) -> FeatureEmbedding:
-        return FeatureEmbedding(
-            self.features.features,
-            allow_sequences=bool(self.pooling),
-            name="embedding",
-        )
-
-    def _id_widths(self) -> dict[str, int]:
-        """Width of the vector of each feature with ids."""
-        specs = self.features.features
-        return {f.name: f.embedding_dim for f in specs if isinstance(f, IdFeature)}
-
-    def _check_trunk(self) -> None:
-        """Refuses an interaction of vectors that differ in width, or of only one."""
-        if not isinstance(self.trunk, Interaction):
-            return
-        widths = self._id_widths()
-        if len(widths) < 2 or len(set(widths.values())) > 1:
-            raise ValueError(
-                f"`trunk` {type(self.trunk).__name__} needs two or more features with "
-                f"ids, of one `embedding_dim`. Received: {widths}. Give all of them "
-                "the same, or use CrossNetwork, which takes any widths."
-            )
-
-    def _check_pooling(self) -> None:
-        """Refuses layers for what is no sequence, and a query that has no vector."""
-        if not self.pooling:
-            return
-        names = [f.name for f in self.features.features]
-        sequences = [f.name for f in self.features.features if is_sequence(f)]
-        if set(self.pooling) != set(sequences):
-            raise ValueError(
-                "`pooling` must name every sequence and nothing else. Received: "
-                f"{sorted(self.pooling)}, sequences: {sequences}. A list is a sequence "
-                "if it has combiner=None."
-            )
-        for name, layer in self.pooling.items():
-            if not hasattr(layer, "query"):
-                raise TypeError(
-                    "`pooling` must hold layers with a `query`, such as "
-                    f"TargetAttention. Received: {layer!r} for {name!r}."
-                )
-            if layer.query not in set(names) - set(sequences):
-                known = [each for each in names if each not in sequences]
-                raise ValueError(
-                    f"`query` of the pooling of {name!r} must be one of the features "
-                    f"{known}. Received: query={layer.query!r}."
-                )
 
     def _check_towers(self) -> None:
         """Refuses a variable above the representations that several tasks share."""

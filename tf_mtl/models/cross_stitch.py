@@ -77,15 +77,23 @@ class CrossStitch(MultiTaskModel):
                 dropout=dropout,
                 shared_input=number == 1,
                 name=f"layer_{number}",
+                dtype=self.dtype_policy,
             )
             for number, units in enumerate(self.stitched_units, 1)
         ]
         self.stitch = [
-            CrossStitchUnit(diagonal, per_channel, name=f"stitch_{number}")
+            CrossStitchUnit(
+                diagonal, per_channel, name=f"stitch_{number}", dtype=self.dtype_policy
+            )
             for number in range(1, len(self.layer) + 1)
         ]
         self.tower = StackedMLP(
-            num_tasks, self.tower_units, output_units=1, dropout=dropout, name="tower"
+            num_tasks,
+            self.tower_units,
+            output_units=1,
+            dropout=dropout,
+            name="tower",
+            dtype=self.dtype_policy,
         )
         self.build_if_adapted()
 

@@ -82,10 +82,16 @@ class MMoE(MultiTaskModel):
             dropout=dropout,
             shared_input=True,
             name="expert",
+            dtype=self.dtype_policy,
         )
         self.gate = self._make_gate()
         self.tower = StackedMLP(
-            num_tasks, self.tower_units, output_units=1, dropout=dropout, name="tower"
+            num_tasks,
+            self.tower_units,
+            output_units=1,
+            dropout=dropout,
+            name="tower",
+            dtype=self.dtype_policy,
         )
         self.build_if_adapted()
 
@@ -152,12 +158,19 @@ class MMoE(MultiTaskModel):
                 kernel_initializer=self.gate_initializer,
                 shared_input=True,
                 name="gate",
+                dtype=self.dtype_policy,
             )
         if arguments == "dselect_k":
             arguments = {}
         if isinstance(arguments, str):
             raise unknown_name_error("gate", arguments, ["dselect_k", "softmax"])
-        return DSelectKGate(num_gates, self.num_experts, name="gate", **arguments)
+        return DSelectKGate(
+            num_gates,
+            self.num_experts,
+            name="gate",
+            dtype=self.dtype_policy,
+            **arguments,
+        )
 
     def _task_weights(self, gate: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not self.single_gate:

@@ -99,7 +99,10 @@ class PEPNet(MultiTaskModel):
         self.embedding_gate = None
         if self.domain:
             self.embedding_gate = PersonalGate(
-                gate_units, use_bias=True, name="embedding_gate"
+                gate_units,
+                use_bias=True,
+                name="embedding_gate",
+                dtype=self.dtype_policy,
             )
         self.tower = PersonalMLP(
             len(self.tasks),
@@ -107,6 +110,7 @@ class PEPNet(MultiTaskModel):
             placement=placement,
             dropout=dropout,
             name="tower",
+            dtype=self.dtype_policy,
         )
         self.gate = StackedDense(
             self.tower.num_gates,
@@ -114,6 +118,7 @@ class PEPNet(MultiTaskModel):
             activation="relu",
             shared_input=True,
             name="gate",
+            dtype=self.dtype_policy,
         )
         self.build_if_adapted()
 

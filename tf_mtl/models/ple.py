@@ -101,17 +101,22 @@ class PLE(MultiTaskModel):
             self._make_expert(shared_experts, f"shared_expert_{n}") for n in numbers
         ]
         self.task_gate = [
-            _make_gate(
+            self._make_gate(
                 num_tasks, max(counts) + shared_experts, f"task_gate_{n}", n == 1
             )
             for n in numbers
         ]
         self.shared_gate = [
-            _make_gate(1, len(self._owners) + shared_experts, f"shared_gate_{n}")
+            self._make_gate(1, len(self._owners) + shared_experts, f"shared_gate_{n}")
             for n in numbers[:-1]
         ]
         self.tower = StackedMLP(
-            num_tasks, self.tower_units, output_units=1, dropout=dropout, name="tower"
+            num_tasks,
+            self.tower_units,
+            output_units=1,
+            dropout=dropout,
+            name="tower",
+            dtype=self.dtype_policy,
         )
         self.build_if_adapted()
 
@@ -214,6 +219,19 @@ class PLE(MultiTaskModel):
             dropout=self.dropout,
             shared_input=shared,
             name=name,
+            dtype=self.dtype_policy,
+        )
+
+    def _make_gate(
+        self, count: int, units: int, name: str, shared: bool = True
+    ) -> StackedDense:
+        return StackedDense(
+            count,
+            units,
+            use_bias=False,
+            shared_input=shared,
+            name=name,
+            dtype=self.dtype_policy,
         )
 
     def _streams(self, level: int, parts: Shared) -> tf.Tensor:
@@ -312,10 +330,6 @@ class CGC(PLE):
         config = super().get_config()
         del config["levels"]
         return config
-
-
-def _make_gate(count: int, units: int, name: str, shared: bool = True) -> StackedDense:
-    return StackedDense(count, units, use_bias=False, shared_input=shared, name=name)
 
 
 def _picked(copies: tf.Tensor, owners: Sequence[int]) -> tf.Tensor:

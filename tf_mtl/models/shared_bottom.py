@@ -46,7 +46,12 @@ class SharedBottom(MultiTaskModel):
         self.bottom = None
         if self.bottom_units:
             self.bottom = StackedMLP(
-                1, self.bottom_units, dropout=dropout, shared_input=True, name="bottom"
+                1,
+                self.bottom_units,
+                dropout=dropout,
+                shared_input=True,
+                name="bottom",
+                dtype=self.dtype_policy,
             )
         self.tower = StackedMLP(
             len(self.tasks),
@@ -54,6 +59,7 @@ class SharedBottom(MultiTaskModel):
             output_units=1,
             dropout=dropout,
             name="tower",
+            dtype=self.dtype_policy,
         )
         self.build_if_adapted()
 

@@ -51,7 +51,12 @@ class SingleTask(MultiTaskModel):
                 "Train a SharedBottom for each task instead."
             )
         self.tower = StackedMLP(
-            len(self.tasks), self.units, output_units=1, dropout=dropout, name="tower"
+            len(self.tasks),
+            self.units,
+            output_units=1,
+            dropout=dropout,
+            name="tower",
+            dtype=self.dtype_policy,
         )
         self.build_if_adapted()
 
@@ -95,4 +100,6 @@ class SingleTask(MultiTaskModel):
 
     def _make_embedding(self) -> FeatureEmbedding:
         copies = len(self.tasks)
-        return FeatureEmbedding(self.features.features, copies, name="embedding")
+        return FeatureEmbedding(
+            self.features.features, copies, name="embedding", dtype=self.dtype_policy
+        )

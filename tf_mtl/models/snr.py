@@ -92,18 +92,29 @@ class SNR(MultiTaskModel):
                 dropout=dropout,
                 shared_input=number == 1,
                 name=f"sub_network_{number}",
+                dtype=self.dtype_policy,
             )
             for number, units in enumerate(self.sub_network_units, 1)
         ]
         readers = [sub_networks] * (len(self.sub_network) - 1) + [num_tasks]
         self.routing = [
             SubNetworkRouting(
-                sub_networks, count, mode == "trans", self.gate, name=f"routing_{n}"
+                sub_networks,
+                count,
+                mode == "trans",
+                self.gate,
+                name=f"routing_{n}",
+                dtype=self.dtype_policy,
             )
             for n, count in enumerate(readers, 1)
         ]
         self.tower = StackedMLP(
-            num_tasks, self.tower_units, output_units=1, dropout=dropout, name="tower"
+            num_tasks,
+            self.tower_units,
+            output_units=1,
+            dropout=dropout,
+            name="tower",
+            dtype=self.dtype_policy,
         )
         self.build_if_adapted()
 

@@ -126,6 +126,7 @@ class SplitMMoE(MultiTaskModel):
             dropout=dropout,
             shared_input=True,
             name="expert",
+            dtype=self.dtype_policy,
         )
         self.shared_gate = self._make_gate(1, num_experts, "shared_gate")
         self.dedicated_gate = self._make_gate(
@@ -137,6 +138,7 @@ class SplitMMoE(MultiTaskModel):
             output_units=1,
             dropout=dropout,
             name="tower",
+            dtype=self.dtype_policy,
         )
         self.build_if_adapted()
 
@@ -276,7 +278,14 @@ class SplitMMoE(MultiTaskModel):
     # -- parts -------------------------------------------------------------------
 
     def _make_gate(self, copies: int, units: int, name: str) -> StackedDense:
-        return StackedDense(copies, units, use_bias=False, shared_input=True, name=name)
+        return StackedDense(
+            copies,
+            units,
+            use_bias=False,
+            shared_input=True,
+            name=name,
+            dtype=self.dtype_policy,
+        )
 
     def _make_personal_gate(self, is_wanted: bool) -> PersonalGate | None:
         if not is_wanted:
@@ -288,7 +297,7 @@ class SplitMMoE(MultiTaskModel):
                 f"{[f.name for f in self.features.features]}, none of which is. Mark "
                 "user, item and author, or pass personal_gate=False."
             )
-        return PersonalGate(name="personal_gate")
+        return PersonalGate(name="personal_gate", dtype=self.dtype_policy)
 
     @property
     def _sizes(self) -> list[int]:
