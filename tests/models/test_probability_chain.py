@@ -265,9 +265,16 @@ def test_a_regression_has_no_probability(parents):
         make_funnel(parents, problem.TASKS)
 
 
-def test_esmm_needs_binary_tasks():
-    with pytest.raises(ValueError, match="binary tasks.*\\['dwell'\\]"):
-        models.ESMM(problem.FEATURES, problem.TASKS)
+def test_esmm_chains_its_binary_tasks():
+    names = ("click", "dwell", "cart", "buy")
+    tasks = [
+        tf_mtl.Task(name, kind="regression" if name == "dwell" else "binary")
+        for name in names
+    ]
+    model = models.ESMM(problem.FEATURES, tasks, tower_units=(3,))
+    assert model.parents == {"cart": "click", "buy": "cart"}
+    with pytest.raises(ValueError, match="binary tasks.*'dwell'"):
+        models.ESMM(problem.FEATURES, tasks, parents={"dwell": "click"})
 
 
 def test_output_that_takes_the_name_of_a_task_is_refused():

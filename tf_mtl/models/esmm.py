@@ -25,8 +25,8 @@ class ESMM(ProbabilityChain):
     Args:
         features: see `MultiTaskModel`.
         tasks: see `MultiTaskModel`.
-        parents: see `ProbabilityChain`. None: the parent of each task is the one before
-            it.
+        parents: see `ProbabilityChain`. None: the parent of each binary task is the
+            binary task before it.
         tower_units: widths of the hidden layers of each tower.
         dropout: float in `[0, 1)`, after each hidden layer.
         **kwargs: see `MultiTaskModel`.
@@ -62,7 +62,7 @@ class ESMM(ProbabilityChain):
             **kwargs,
         )
         if parents is None:
-            names = [task.name for task in model.tasks]
+            names = [task.name for task in model.tasks if task.kind == "binary"]
             parents = dict(zip(names[1:], names, strict=False))
         super().__init__(model, parents, name=name, dtype=model.dtype_policy)
 
