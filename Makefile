@@ -14,7 +14,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 help:
 	@echo "make demo       train, compare, draw, export and serve once, on synthetic data (about 5 min, first install included)"
-	@echo "make test       lint, types and the test suite (about 16 min)"
+	@echo "make test       lint, types and the test suite (about 25 min)"
 	@echo "make test-slow  the studies that take minutes each"
 	@echo "make bench      time of the train step, all methods and sizes (about 30 min)"
 	@echo "make format     put the code into its format"
@@ -42,7 +42,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 test: lint
-	@echo "==> Tests: about 15 minutes with $(WORKERS) workers."
+	@echo "==> Tests: about 25 minutes with $(WORKERS) workers."
 	$(BIN)/python -m pytest -n $(WORKERS) --dist=loadscope -m "not slow" --durations=15
 
 test-slow: $(STAMP)
