@@ -72,8 +72,8 @@ def test_nothing_is_remembered_of_an_update_that_is_skipped():
         np.testing.assert_array_equal(variable, value)
 
 
-# The noise of SNR, which the tests turn off, is on again after loading; how it goes on is
-# tested with SNR itself.
+# The noise of SNR, which the tests turn off, is on again after loading; how it goes on
+# is tested with SNR itself.
 @pytest.mark.parametrize("name", [n for n in problem.SHARING if "snr" not in n])
 def test_state_is_saved_with_the_model(name, tmp_path):
     model = problem.make_model(name)
