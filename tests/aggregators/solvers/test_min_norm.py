@@ -124,8 +124,7 @@ def test_lower_bounded_solution_matches_scipy(num_tasks, ridge, precision):
             expected = start + scale * above @ unit_rows
             vector = row_weights @ jacobian
             error = np.linalg.norm(vector - expected)
-            # What is minimised is the square: a shortest vector of 0 has half the digits
-            # of it.
+            # What is minimised is the square, which has twice the digits near 0.
             longer = vector @ vector - expected @ expected
             bound = 2e-9 * np.linalg.norm(expected) * scale + 1e-14 * scale**2
             assert longer < bound, name
