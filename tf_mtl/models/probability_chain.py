@@ -40,7 +40,7 @@ class ProbabilityChain(PartlySharedModel):
     Raises:
         ValueError: if `parents` names unknown tasks, tasks that are not binary, or is a
             cycle; an output would take the name of a task; or `model` shares nothing,
-            or routes gradients between its towers.
+            routes gradients between its towers, or has towers that meet already.
         TypeError: if `model` is no `MultiTaskModel`.
 
     Example:
