@@ -95,12 +95,16 @@ def test_every_variant_is_tuned_on_validation_rows(base, tmp_path, capsys):
     variants = {"a": base, "b": other}
     # A rate of 1e-9 learns nothing, so that the other one is chosen.
     grid = {"learning_rate": [1e-9, 0.03]}
-    compare(variants, 2, tmp_path, grid)
+    compare(variants, 3, tmp_path, grid, num_tuning_seeds=2)
     printed = capsys.readouterr().out
-    # The first seed of the chosen point is done once.
-    assert "4 of 4 runs to do" in printed and "2 of 4 runs to do" in printed
+    # The first seeds of the chosen point are done once.
+    assert "8 of 8 runs to do" in printed and "2 of 6 runs to do" in printed
     content = json.loads((tmp_path / "comparison.json").read_text())
     scores = content["validation_scores"]
+    done = [tmp_path / "runs" / f"a learning_rate=0.03-seed{seed}" for seed in (0, 1)]
+    best = [json.loads((f / "metrics.json").read_text())["train"] for f in done]
+    mean = sum(train["best_score"] for train in best) / 2
+    assert scores["a learning_rate=0.03"] == pytest.approx(mean, rel=1e-12)
     assert scores["a learning_rate=0.03"] > scores["a learning_rate=1e-09"]
     assert [c["learning_rate"] for c in content["variants"].values()] == [0.03, 0.03]
     text = (tmp_path / "comparison.md").read_text()
@@ -112,6 +116,8 @@ def test_every_variant_is_tuned_on_validation_rows(base, tmp_path, capsys):
 
 
 def test_grid_is_checked(base, tmp_path):
+    with pytest.raises(ValueError, match="`num_tuning_seeds` must be at least 1"):
+        compare({"a": base}, 1, tmp_path, {"dropout": [0.0]}, num_tuning_seeds=0)
     with pytest.raises(ValueError, match="`grid` may change.*Received: \\['rate'\\]"):
         compare({"a": base}, 1, tmp_path, {"rate": [1]})
     for values in ([], 0.001):

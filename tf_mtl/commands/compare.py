@@ -19,8 +19,9 @@ by name, with any choices of `train` that do not change the data:
 
   {"mmoe": {}, "slow": {"model": "drgrad", "learning_rate": 0.0003}}
 
-With --grid, each variant is first trained with the first seed on all combinations of
-its values, and goes on with the one of the best validation score:
+With --grid, each variant is first trained with the first seed, or the first
+--tuning_seeds, on all combinations of its values, and goes on with the one of the best
+mean validation score:
 
   --grid='{"learning_rate": [0.0003, 0.001, 0.003], "dropout": [0, 0.3]}'
 
@@ -51,6 +52,9 @@ def define_flags(values: flags.FlagValues) -> None:
     options.define_json(
         "grid", {}, "What is tuned for each variant: lists of values by option.", values
     )
+    flags.DEFINE_integer(
+        "tuning_seeds", 1, "Seeds of each point of --grid.", flag_values=values
+    )
     flags.DEFINE_string(
         "output_dir", None, "Folder for everything written.", flag_values=values
     )
@@ -79,6 +83,8 @@ def run(values: flags.FlagValues) -> None:
     # A train step for each run looks like retracing to TensorFlow, which warns.
     tf.get_logger().setLevel("ERROR")
     variants = parse_variants(values.variants, config)
-    rows = compare(variants, values.seeds, values.output_dir, values.grid)
+    rows = compare(
+        variants, values.seeds, values.output_dir, values.grid, values.tuning_seeds
+    )
     print(f"\n{tables(rows)}")
     print(f"Written to {values.output_dir}: comparison.json, .md and .png, runs/.")

@@ -4,7 +4,8 @@ import dataclasses
 import itertools
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tf_mtl.experiments.config import TrainConfig
@@ -23,6 +24,7 @@ def compare(
     num_seeds: int,
     output_dir: str | os.PathLike[str],
     grid: Grid | None = None,
+    num_tuning_seeds: int = 1,
 ) -> list[Row]:
     """Trains each variant with each seed, and compares their scores on the test split.
 
@@ -32,9 +34,9 @@ def compare(
     Each run keeps its epoch of the best validation score, as `training.train` does, and
     looks at the test split once.
 
-    With a `grid`, each variant is first trained with the first seed on every point of
-    it, and goes on with the point of the best validation score: all variants get the
-    same budget of tuning.
+    With a `grid`, each variant is first trained with the first seeds on every point of
+    it, and goes on with the point of the best mean validation score: all variants get
+    the same budget of tuning.
 
     Written to `output_dir`: `runs/VARIANT-seedN/`, with the choices and, last, the
     scores in `metrics.json`; then `comparison.json`, `comparison.md` and
@@ -48,6 +50,8 @@ def compare(
         grid: values to try by field of `TrainConfig`, in all combinations, such as
             `{"learning_rate": [0.0003, 0.001, 0.003]}`; arguments of models and of
             aggregators are added to those of the variant. None: variants are as given.
+        num_tuning_seeds: int, with how many seeds each point of the grid is tried. One
+            seed cannot tell points that differ by less than seeds do.
 
     Returns:
         list of `Row`, by metric, task and variant.
@@ -57,35 +61,31 @@ def compare(
         ValueError: if an argument is outside its range, a finished run in the folder
             has other choices, or the data do not fit.
     """
-    _check(variants, num_seeds)
+    _check(variants, num_seeds, num_tuning_seeds)
     first = next(iter(variants.values()))
     folder = pathlib.Path(output_dir).expanduser()
     _check_grid(grid or {})
     candidates = {name: _points(name, c, grid or {}) for name, c in variants.items()}
     runs = Runs(folder / "runs", first)
+    seeds = range(first.seed, first.seed + num_seeds)
     scores = {}
     if grid:
         tried = [run for points in candidates.values() for run in points]
-        scores = {
-            run.name: result["train"]["best_score"]
-            for run, result in zip(tried, runs.results(tried), strict=True)
-        }
+        tuning_seeds = range(first.seed, first.seed + num_tuning_seeds)
+        results = runs.results(_with_seeds(tried, tuning_seeds))
+        best = [result["train"]["best_score"] for result in results]
+        for i, run in enumerate(tried):
+            mine = best[i * num_tuning_seeds : (i + 1) * num_tuning_seeds]
+            scores[run.name] = statistics.fmean(mine)
     chosen = {
         name: max(points, key=lambda run: scores.get(run.name, 0.0))
         for name, points in candidates.items()
     }
-    seeds = range(first.seed, first.seed + num_seeds)
-    results = runs.results(
-        [
-            run._replace(config=dataclasses.replace(run.config, seed=seed))
-            for run in chosen.values()
-            for seed in seeds
-        ]
-    )
-    found = [result["test"] for result in results]
+    results = runs.results(_with_seeds(chosen.values(), seeds))
+    tests = [result["test"] for result in results]
     rows = summarise(
         {
-            name: found[i * num_seeds : (i + 1) * num_seeds]
+            name: tests[i * num_seeds : (i + 1) * num_seeds]
             for i, name in enumerate(chosen)
         }
     )
@@ -96,6 +96,7 @@ def compare(
             "seeds": num_seeds,
             "variants": {n: dataclasses.asdict(r.config) for n, r in chosen.items()},
             "grid": dict(grid or {}),
+            "tuning_seeds": num_tuning_seeds,
             "validation_scores": scores,
             "rows": [dataclasses.asdict(row) for row in rows],
         },
@@ -107,11 +108,18 @@ def compare(
     return rows
 
 
-def _check(variants: Mapping[str, TrainConfig], num_seeds: int) -> None:
+def _check(
+    variants: Mapping[str, TrainConfig], num_seeds: int, num_tuning_seeds: int
+) -> None:
     if not variants or num_seeds < 1:
         raise ValueError(
             "`variants` and `num_seeds` must not be empty. Received: "
             f"variants={list(variants)}, num_seeds={num_seeds}."
+        )
+    if num_tuning_seeds < 1:
+        raise ValueError(
+            "`num_tuning_seeds` must be at least 1. Received: "
+            f"num_tuning_seeds={num_tuning_seeds}."
         )
     for choice in SHARED_CHOICES:
         values = {name: getattr(c, choice) for name, c in variants.items()}
@@ -156,6 +164,14 @@ def _points(name: str, config: TrainConfig, grid: Grid) -> list[Run]:
     return runs
 
 
+def _with_seeds(runs: Iterable[Run], seeds: Iterable[int]) -> list[Run]:
+    return [
+        run._replace(config=dataclasses.replace(run.config, seed=seed))
+        for run in runs
+        for seed in seeds
+    ]
+
+
 def _choices(
     candidates: Mapping[str, Sequence[Run]],
     chosen: Mapping[str, Run],
@@ -164,7 +180,7 @@ def _choices(
     """A table of what was tried, if anything was."""
     if not scores:
         return []
-    header = ["tried with the first seed", "validation score", "chosen"]
+    header = ["tried", "mean validation score", "chosen"]
     rows = [
         [run.name, scores[run.name], "yes" if run == chosen[name] else ""]
         for name, runs in candidates.items()
