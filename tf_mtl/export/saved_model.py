@@ -10,6 +10,8 @@ import tensorflow as tf
 from tf_mtl.export.model_info import write_model_info
 from tf_mtl.export.signatures import make_signatures
 from tf_mtl.export.versions import publish
+from tf_mtl.freezing import freezing
+from tf_mtl.gradients.replicas import first_replica
 from tf_mtl.models import MultiTask, TaskTrainer
 
 
@@ -19,9 +21,12 @@ def save(
     """Saves a model for serving, as the next version below a folder.
 
     The SavedModel holds the weights and vocabularies that predictions need and nothing
-    else: no optimizer, aggregator or metric. `tf.saved_model.load` loads it without
-    this package and without Keras. Its signatures give, for each task, the float32
-    tensor `(batch,)` of `model.predict`, named by the task:
+    else: no optimizer, aggregator or metric. What follows from weights alone is
+    computed now (`tf_mtl.freezing`): the gates of `SNR` and the weights of DRGrad's
+    updater are constants, and connections that are closed are left out.
+    `tf.saved_model.load` loads it without this package and without Keras. Its
+    signatures give, for each task, the float32 tensor `(batch,)` of `model.predict`,
+    named by the task:
 
     * `serving_default` takes the raw columns of `features` by their names; without
       `features`, the inputs of the network;
@@ -56,9 +61,11 @@ def save(
     _check_model(model)
 
     def write(folder: pathlib.Path) -> None:
-        signatures = make_signatures(model)
+        with freezing() as frozen:
+            signatures = make_signatures(model)
         module = tf.Module()
-        module.weights = _weights(model, signatures.values())
+        variables = [v.value for v in model.variables] + frozen
+        module.weights = _used(variables, signatures.values())
         module.lookup_tables = _lookup_tables(model, signatures.values())
         tf.saved_model.save(module, str(folder), signatures=signatures)
         write_model_info(folder, model, module.weights)
@@ -88,15 +95,15 @@ def _check_model(model: TaskTrainer) -> None:
         )
 
 
-def _weights(
-    model: TaskTrainer,
+def _used(
+    variables: Iterable[tf.Variable],
     functions: Iterable[tf.types.experimental.ConcreteFunction],
 ) -> list[tf.Variable]:
-    """The variables that the functions read, in the order of the model."""
-    # By name: of a variable with replicas, functions read the first, and TensorFlow
-    # wants to hear of the whole.
-    used = {variable.name for f in functions for variable in f.variables}
-    return [v.value for v in model.variables if v.value.name in used]
+    """The variables that the functions read, in order."""
+    used = {id(tensor) for f in functions for tensor in f.captured_inputs}
+    # Of a variable with replicas, functions read the first, and TensorFlow wants to
+    # hear of the whole.
+    return [v for v in variables if id(first_replica(v).handle) in used]
 
 
 def _lookup_tables(

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl.freezing import frozen
+
 
 @keras.saving.register_keras_serializable(package="tf_mtl")
 class HardConcreteGate(keras.layers.Layer):
@@ -107,16 +109,23 @@ class HardConcreteGate(keras.layers.Layer):
 
     def gates(self, noise: tf.Tensor | None = None) -> tf.Tensor:
         """What `call` returns, without a loss."""
-        logits = tf.convert_to_tensor(self.log_alpha)
-        if noise is not None:
-            logits = (noise + logits) / self.beta
-        stretched = tf.sigmoid(logits) * (self.zeta - self.gamma) + self.gamma
-        return tf.clip_by_value(stretched, 0.0, 1.0)
+        if noise is None:
+            return self._served_gates()
+        log_alpha = tf.convert_to_tensor(self.log_alpha)
+        return self._stretched((noise + log_alpha) / self.beta)
 
     def open_probability(self) -> tf.Tensor:
         """Probability that a gate with noise is not 0, float32, of shape `shape`."""
         shift = self.beta * math.log(-self.gamma / self.zeta)
         return tf.sigmoid(tf.convert_to_tensor(self.log_alpha) - shift)
+
+    @frozen
+    def _served_gates(self) -> tf.Tensor:
+        return self._stretched(tf.convert_to_tensor(self.log_alpha))
+
+    def _stretched(self, logits: tf.Tensor) -> tf.Tensor:
+        stretched = tf.sigmoid(logits) * (self.zeta - self.gamma) + self.gamma
+        return tf.clip_by_value(stretched, 0.0, 1.0)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

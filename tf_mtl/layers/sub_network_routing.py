@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from tf_mtl.freezing import frozen, is_freezing
 from tf_mtl.layers.hard_concrete import HardConcreteGate
 from tf_mtl.layers.initializers import PerSlice
 from tf_mtl.layers.stitch import stitch, stitch_gramian
@@ -17,7 +19,8 @@ class SubNetworkRouting(keras.layers.Layer):
 
     Output `o` is the sum over `i` of `z[o, i] * inputs[i] @ kernel[o, i]`, or without
     the kernel. A kernel starts as that of a dense layer divided by the root of
-    `num_inputs`, so that the sum has the spread of one term.
+    `num_inputs`, so that the sum has the spread of one term. An exported model holds
+    the kernels of the connections that are open when it is served, and no others.
 
     Args:
         num_inputs: int.
@@ -72,6 +75,8 @@ class SubNetworkRouting(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, noise: tf.Tensor | None = None) -> tf.Tensor:
         """Sums over the open connections."""
+        if self.transform and noise is None and is_freezing():
+            return self._call_open(inputs)
         gates = self.gate(noise)
         if not self.transform:
             return stitch(gates[..., None], inputs)
@@ -115,6 +120,34 @@ class SubNetworkRouting(keras.layers.Layer):
             "transform": self.transform,
             "gate": self._gate_arguments,
         }
+
+    def _call_open(self, inputs: tf.Tensor) -> tf.Tensor:
+        """`call` without noise, by the open connections alone."""
+        parts = tf.unstack(inputs)
+        outputs = []
+        for opened, kernel in self._open_kernels():
+            if not opened:
+                outputs.append(tf.zeros_like(parts[0]))
+                continue
+            joined = tf.concat([parts[i] for i in opened], axis=-1)
+            outputs.append(tf.matmul(joined, tf.cast(kernel, inputs.dtype)))
+        return tf.stack(outputs)
+
+    @frozen
+    def _open_kernels(self) -> list[tuple[list[int], tf.Tensor]]:
+        """By output: the open inputs, and their kernels times gates, joined."""
+        gates = self.gate.gates()
+        by_input = tf.reshape(self._gated_kernel(gates), self.kernel.shape)
+        units = self.kernel.shape[-1]
+        return [
+            (
+                opened.tolist(),
+                tf.reshape(tf.gather(kernels, opened), [len(opened) * units, units]),
+            )
+            for opened, kernels in zip(
+                map(np.flatnonzero, gates), tf.unstack(by_input), strict=True
+            )
+        ]
 
     def _gated_kernel(self, gates: tf.Tensor) -> tf.Tensor:
         """Kernels times gates, `(num_outputs, num_inputs * units, units)`."""

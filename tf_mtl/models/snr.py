@@ -47,10 +47,10 @@ class SNR(MultiTaskModel):
     Reference:
         Ma et al., SNR: Sub-Network Routing for Flexible Parameter Sharing in Multi-Task
         Learning, AAAI 2019. The default sizes, the price and the start of matrices (see
-        `layers.SubNetworkRouting`) are not the paper's. Closed connections are served
-        as zeros; they are not cut out of the graph. Public code often differs: gates
-        with noise in evaluation, or noise drawn once; matrices that are not trained; no
-        price on open gates.
+        `layers.SubNetworkRouting`) are not the paper's. An export holds no matrix of a
+        closed connection; a sub-network that nobody reads stays. Public code often
+        differs: gates with noise in evaluation, or noise drawn once; matrices that are
+        not trained; no price on open gates.
     """
 
     def __init__(

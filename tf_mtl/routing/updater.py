@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tf_mtl.aggregators.moving_average import check_decay
 from tf_mtl.aggregators.rows import as_rows
+from tf_mtl.freezing import frozen
 from tf_mtl.names import unknown_name_error
 
 Rule = Literal["ratio", "softmax_sum", "fixed"]
@@ -35,8 +36,7 @@ class Updater(keras.layers.Layer):
 
     The state is part of the non-trainable weights of the layer, so it is saved with a
     model and put back where the train step undoes an update. Only `update` changes it:
-    evaluation and serving read the last weights, and an exported model holds nothing
-    of the state but them.
+    evaluation reads the last weights, and in an exported model they are constants.
 
     Args:
         rule: `"ratio"`, `"softmax_sum"` or `"fixed"`.
@@ -99,6 +99,7 @@ class Updater(keras.layers.Layer):
         weights = tf.cast(self.branch_weights(), outputs.dtype)
         return tf.reduce_sum(weights[..., None] * outputs, axis=1)
 
+    @frozen
     def branch_weights(self) -> tf.Tensor:
         """Weights of the dedicated branch and of the shared half, the paper's mu.
 
