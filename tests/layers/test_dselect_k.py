@@ -18,11 +18,12 @@ def make(num_experts=5, seed=0, training=False, **kwargs):
     """A gate that was called once, with logits large enough to tell experts apart."""
     keras.utils.set_random_seed(seed)
     gate = DSelectKGate(GATES, num_experts, **kwargs)
-    gate(tf.constant(INPUTS))
+    inputs = INPUTS if gate.shared_input else np.stack([INPUTS] * GATES)
+    gate(tf.constant(inputs))
     rng = np.random.default_rng(seed)
     for variable in gate.weights:
         variable.assign(rng.normal(scale=0.2, size=variable.shape))
-    weights = gate(tf.constant(INPUTS), training=training)
+    weights = gate(tf.constant(inputs), training=training)
     return gate, weights.numpy()
 
 
@@ -139,6 +140,34 @@ def test_each_gate_sends_its_gradient_to_its_copy():
 
 
 @every_kind
+def test_a_gate_gives_no_weight_to_an_expert_that_it_does_not_have(per_example):
+    arguments = {"per_example": per_example, "gamma": 4}
+    plain, expected = make(4, **arguments)
+    mask = [[True, False, True, True], [True] * 4]
+    gate, weights = make(4, mask=mask, training=True, **arguments)
+    np.testing.assert_allclose(weights, expected * np.array(mask)[:, None], rtol=1e-6)
+    # The code of that expert is one of no expert, though there are four.
+    rest = [
+        np.where(mask[g], selectors(plain, g, b), 0).sum(axis=1)
+        for g, b in itertools.product(range(GATES), range(BATCH))
+    ]
+    [loss] = gate.losses
+    assert loss.numpy() == pytest.approx(np.sum(1 / np.array(rest)) / BATCH, rel=1e-5)
+
+
+@every_kind
+def test_each_gate_may_read_an_input_of_its_own(per_example):
+    gate, _ = make(per_example=per_example, shared_input=False)
+    assert gate.get_config()["shared_input"] is False
+    several = np.stack([INPUTS, 2 * INPUTS])
+    alike, _ = make(per_example=per_example)
+    for g, inputs in enumerate(several):
+        expected = alike(tf.constant(inputs))[g]
+        found = gate(tf.constant(several))[g]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+@every_kind
 def test_gates_and_selectors_start_apart_and_undecided(per_example):
     keras.utils.set_random_seed(0)
     gate = DSelectKGate(GATES, 4, gamma=2.0, per_example=per_example)
@@ -156,7 +185,9 @@ def test_float16_policy_gives_float32_weights():
 
 @every_kind
 def test_config_round_trip(per_example):
-    gate, expected = make(5, per_example=per_example, num_selectors=3, gamma=0.5)
+    mask = [[True] * 5, [True, False, True, True, False]]
+    arguments = {"num_selectors": 3, "gamma": 0.5, "mask": mask}
+    gate, expected = make(5, per_example=per_example, **arguments)
     config = keras.saving.serialize_keras_object(gate)
     clone = keras.saving.deserialize_keras_object(config)
     assert clone.get_config() == gate.get_config()
@@ -173,6 +204,8 @@ def test_config_round_trip(per_example):
         ({"num_selectors": 0}, "`num_selectors` must be at least 1"),
         ({"gamma": 0.0}, "`gamma` must be above 0"),
         ({"entropy_weight": -1.0}, "`entropy_weight` must be at least 0"),
+        ({"mask": [[True] * 4]}, "`mask` must hold a row for each gate"),
+        ({"mask": [[True] * 4, [False] * 4]}, "at least one True"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, match):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_mtl import models
+from tf_mtl import layers, models
 from tf_mtl.tasks import read_targets
 
 from .problem import (
@@ -25,6 +25,8 @@ SHAPES = {
     "ple": {},
     "ple_unequal": {"levels": 2, "shared_experts": 3, "task_experts": [2, 1, 1]},
     "three_levels": {"levels": 3, "shared_experts": 2, "task_experts": [1, 2, 1]},
+    "cgc_dselect_k": {"levels": 1, "shared_experts": 2, "gate": "dselect_k"},
+    "ple_dselect_k": {"task_experts": [2, 1, 1], "gate": {"entropy_weight": 0.1}},
 }
 every_shape = pytest.mark.parametrize("shape", SHAPES)
 
@@ -53,9 +55,12 @@ def softmax(logits):
     return exponents / exponents.sum(axis=-1, keepdims=True)
 
 
-def mixture(kernel, stream, experts):
-    """A mixture by a gate, whose unused columns come last of the experts of a task."""
-    weights = softmax(stream @ kernel)
+def mixture(gate, index, stream, experts, used=slice(None)):
+    """A mixture by gate `index`, and by those columns of it that are used."""
+    if isinstance(gate, layers.SoftmaxGate):
+        weights = softmax(stream @ gate.kernel.numpy()[index][:, used])
+    else:  # Has a slow reference of its own.
+        weights = gate(tf.stack([stream] * gate.num_gates)).numpy()[index][:, used]
     return sum(weights[:, e, None] * expert for e, expert in enumerate(experts))
 
 
@@ -79,13 +84,13 @@ def reference(model, inputs):
         ]
         mixed = []
         for t, count in enumerate(counts):
-            kernel = model.task_gate[level].kernel.numpy()[t]
-            kernel = np.concatenate([kernel[:, :count], kernel[:, most:]], axis=1)
-            mixed.append(mixture(kernel, streams[t], [*own[t], *shared]))
+            used = [*range(count), *range(most, most + len(shared))]
+            gate = model.task_gate[level]
+            mixed.append(mixture(gate, t, streams[t], [*own[t], *shared], used))
         if level < model.levels - 1:
-            kernel = model.shared_gate[level].kernel.numpy()[0]
+            gate = model.shared_gate[level]
             everyone = [expert for experts in own for expert in experts]
-            shared_stream = mixture(kernel, shared_stream, [*everyone, *shared])
+            shared_stream = mixture(gate, 0, shared_stream, [*everyone, *shared])
         streams = mixed
     return [perceptron(model.tower, t, streams[t])[:, 0] for t in range(len(TASKS))]
 
@@ -161,8 +166,9 @@ def test_gates_of_tasks_are_private_on_the_last_two_levels_only():
 @every_shape
 def test_last_level_has_no_shared_gate_and_every_variable_a_gradient(shape, batch):
     model = make(**SHAPES[shape])
-    gates = [v.path for v in model.weights if "shared_gate" in v.path]
-    assert len(gates) == model.levels - 1
+    parts = {v.path.split("/")[1] for v in model.weights}
+    gates = {f"shared_gate_{n}" for n in range(1, model.levels)}
+    assert {part for part in parts if "shared_gate" in part} == gates
     variables = [v.value for v in model.trainable_variables]
     with tf.GradientTape() as tape:
         outputs = model.task_outputs(batch[0], training=True)
@@ -204,13 +210,18 @@ def test_gates_read_the_stream_of_their_level(batch):
     assert model.task_gate[1].kernel.shape[1] == WIDTHS[-1]
 
 
-def test_a_task_with_fewer_experts_never_weights_a_missing_one(batch):
-    model = make(levels=1, task_experts=[1, 3, 2])
-    weights = model._weights(0, model.embed(batch[0], training=False)).numpy()
+@pytest.mark.parametrize("gate", ["softmax", "dselect_k"])
+def test_a_task_with_fewer_experts_never_weights_a_missing_one(gate, batch):
+    model = make(levels=1, task_experts=[1, 3, 2], gate=gate)
+    weights = model.task_gate[0](model.embed(batch[0], training=False)).numpy()
     np.testing.assert_array_equal(weights[0, :, 1:3], 0.0)
     np.testing.assert_array_equal(weights[2, :, 2], 0.0)
     assert np.all(weights[1] > 0)
-    np.testing.assert_allclose(weights.sum(axis=-1), 1.0, rtol=1e-6)
+    sums = weights.sum(axis=-1)
+    if gate == "softmax":
+        np.testing.assert_allclose(sums, 1.0, rtol=1e-6)
+    else:  # The first gate has lost two codes of four, the last one.
+        assert np.all(np.diff(sums[[0, 2, 1]], axis=0) > 0.1)
 
 
 def test_experts_start_apart():

@@ -10,6 +10,7 @@ from tf_mtl.layers.expectation_calibrator import ExpectationCalibrator
 from tf_mtl.layers.expert_interaction import ExpertAttention, ExpertConvolution
 from tf_mtl.layers.factorization_machine import FactorizationMachine
 from tf_mtl.layers.fused_attention import FusedAttention
+from tf_mtl.layers.gates import SoftmaxGate
 from tf_mtl.layers.hard_concrete import HardConcreteGate
 from tf_mtl.layers.information_transfer import InformationTransfer
 from tf_mtl.layers.initializers import PerSlice
@@ -44,6 +45,7 @@ __all__ = [
     "PersonalGate",
     "PersonalMLP",
     "RelevanceSearch",
+    "SoftmaxGate",
     "StackedDense",
     "StackedMLP",
     "SubNetworkRouting",

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mtl.layers.expert_mask import checked_mask
 from tf_mtl.layers.initializers import PerSlice
 from tf_mtl.layers.stacked import StackedDense
 
@@ -25,9 +26,10 @@ class DSelectKGate(keras.layers.Layer):
     one expert. A softmax weights the selectors.
 
     In training the layer adds losses, means over the batch and sums over selectors and
-    gates: `entropy_weight` times the entropy of each selector; and, unless
-    `num_experts` is a power of two, the reciprocal of its sum of weights, which keeps
-    it from the codes of no expert. They train the gates alone: none reaches `inputs`.
+    gates: `entropy_weight` times the entropy of each selector; and, unless every code
+    is that of an expert (2, 4, 8 ... of them, and no `mask`), the reciprocal of its sum
+    of weights, which keeps it from the codes of no expert. They train the gates alone:
+    none reaches `inputs`.
 
     Args:
         num_gates: int. Gates, computed together.
@@ -38,10 +40,12 @@ class DSelectKGate(keras.layers.Layer):
         gamma: float, above 0. Width of the smooth step.
         entropy_weight: float, at least 0. How strongly selectors are drawn to one
             expert.
+        shared_input: bool. True when every gate reads the same input.
+        mask: bools of shape `(num_gates, num_experts)`, False for an expert that a gate
+            does not have. None: every gate has all.
 
     Call arguments:
-        inputs: tensor of shape `(batch, width)`, or a copy for each gate, see
-            `StackedDense`.
+        inputs: see `StackedDense`.
         training: bool.
 
     Returns:
@@ -49,7 +53,8 @@ class DSelectKGate(keras.layers.Layer):
         to 1, or less where selectors give weight to codes of no expert.
 
     Raises:
-        ValueError: if a number is out of range.
+        ValueError: if a number is out of range, or `mask` has another shape or a gate
+            without an expert.
 
     Reference:
         Hazimeh et al., DSelect-k: Differentiable Selection in the Mixture of Experts
@@ -67,6 +72,8 @@ class DSelectKGate(keras.layers.Layer):
         per_example: bool = True,
         gamma: float = 1.0,
         entropy_weight: float = 0.0,
+        shared_input: bool = True,
+        mask: Sequence[Sequence[bool]] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -95,8 +102,12 @@ class DSelectKGate(keras.layers.Layer):
         self.per_example = per_example
         self.gamma = gamma
         self.entropy_weight = entropy_weight
+        self.shared_input = shared_input
+        self.mask = checked_mask(mask, num_gates, num_experts)
         self._num_bits = math.ceil(math.log2(num_experts))
-        self._has_unused_codes = num_experts < 2**self._num_bits
+        self._has_unused_codes = (
+            num_experts < 2**self._num_bits or self.mask is not None
+        )
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Creates the logits of bits and of selectors, or what computes them."""
@@ -134,6 +145,8 @@ class DSelectKGate(keras.layers.Layer):
             "per_example": self.per_example,
             "gamma": self.gamma,
             "entropy_weight": self.entropy_weight,
+            "shared_input": self.shared_input,
+            "mask": self.mask,
         }
 
     def _make_logits(
@@ -151,7 +164,7 @@ class DSelectKGate(keras.layers.Layer):
             self.num_gates,
             units,
             kernel_initializer=initializer,
-            shared_input=True,
+            shared_input=self.shared_input,
             name=name,
             dtype=self.dtype_policy,
         )
@@ -174,7 +187,9 @@ class DSelectKGate(keras.layers.Layer):
         for i in range(self._num_bits):
             bit = bits[..., i, None]
             products *= tf.where((numbers >> i) % 2 == 1, bit, 1 - bit)
-        return products
+        if self.mask is None:
+            return products
+        return products * np.array(self.mask, "float32")[:, None, None]
 
     def _regularizer(self, selected: tf.Tensor) -> tf.Tensor:
         total = tf.reduce_sum(selected, axis=-1)

@@ -7,10 +7,10 @@ import keras
 import tensorflow as tf
 
 from tf_mtl.features import Feature, Preprocessor
-from tf_mtl.layers import DSelectKGate, StackedDense, StackedMLP, mix, mix_gramian
+from tf_mtl.layers import StackedMLP, mix, mix_gramian
+from tf_mtl.layers.gates import make_gate
 from tf_mtl.models.base import MultiTaskModel, Shared
 from tf_mtl.models.registry import register
-from tf_mtl.names import unknown_name_error
 from tf_mtl.tasks import Task
 
 
@@ -84,7 +84,16 @@ class MMoE(MultiTaskModel):
             name="expert",
             dtype=self.dtype_policy,
         )
-        self.gate = self._make_gate()
+        # Only gates by softmax take the initializer, as was checked.
+        own = {"kernel_initializer": self.gate_initializer} if gate == "softmax" else {}
+        self.gate = make_gate(
+            gate,
+            1 if single_gate else num_tasks,
+            num_experts,
+            name="gate",
+            dtype=self.dtype_policy,
+            **own,
+        )
         self.tower = StackedMLP(
             num_tasks,
             self.tower_units,
@@ -105,14 +114,8 @@ class MMoE(MultiTaskModel):
         # is a representation.
         gate = embedded
         if self.single_gate:
-            gate = self.gate_weights(embedded, training)[0]
+            gate = self.gate(embedded, training=training)[0]
         return {"experts": experts, "gate": gate}
-
-    def gate_weights(self, gate: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Weights of the experts, `(num_gates, batch, num_experts)`."""
-        if isinstance(self.gate, DSelectKGate):
-            return self.gate(gate, training=training)
-        return tf.nn.softmax(tf.cast(self.gate(gate), tf.float32))
 
     def task_inputs(self, shared: Shared, training: bool) -> tf.Tensor:
         """The mixture of each task, `(num_tasks, batch, units)`."""
@@ -147,34 +150,9 @@ class MMoE(MultiTaskModel):
             "dropout": self.dropout,
         }
 
-    def _make_gate(self) -> keras.layers.Layer:
-        arguments = self._gate_arguments
-        num_gates = 1 if self.single_gate else len(self.tasks)
-        if arguments == "softmax":
-            return StackedDense(
-                num_gates,
-                self.num_experts,
-                use_bias=False,
-                kernel_initializer=self.gate_initializer,
-                shared_input=True,
-                name="gate",
-                dtype=self.dtype_policy,
-            )
-        if arguments == "dselect_k":
-            arguments = {}
-        if isinstance(arguments, str):
-            raise unknown_name_error("gate", arguments, ["dselect_k", "softmax"])
-        return DSelectKGate(
-            num_gates,
-            self.num_experts,
-            name="gate",
-            dtype=self.dtype_policy,
-            **arguments,
-        )
-
     def _task_weights(self, gate: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not self.single_gate:
-            return self.gate_weights(gate, training)
+            return self.gate(gate, training=training)
         if gate.shape.rank == 3:
             return gate
         return tf.repeat(gate[None], len(self.tasks), axis=0)

@@ -7,7 +7,8 @@ import keras
 import tensorflow as tf
 
 from tf_mtl.features import Feature, Preprocessor
-from tf_mtl.layers import StackedDense, StackedMLP, mix, mix_gramian
+from tf_mtl.layers import StackedMLP, mix, mix_gramian
+from tf_mtl.layers.gates import DSelectKGate, SoftmaxGate, make_gate
 from tf_mtl.models.base import MultiTaskModel, Shared
 from tf_mtl.models.registry import register
 from tf_mtl.tasks import Task
@@ -19,9 +20,9 @@ class PLE(MultiTaskModel):
     """Progressive layered extraction.
 
     A level has experts for each task, which read the stream of that task, and shared
-    experts, which read the shared stream. The gate of a task, a softmax of a linear
-    function without bias of its stream, mixes its experts and the shared ones to its
-    next stream; the shared gate mixes all experts of the level to the next shared
+    experts, which read the shared stream. The gate of a task, by default a softmax of a
+    linear function without bias of its stream, mixes its experts and the shared ones to
+    its next stream; the shared gate mixes all experts of the level to the next shared
     stream. The last level has no shared gate. All streams start as the embedded
     features.
 
@@ -41,11 +42,12 @@ class PLE(MultiTaskModel):
             task with fewer than others has unused columns in its gates.
         expert_units: widths of the layers of each expert.
         tower_units: widths of the hidden layers of each tower.
+        gate: kind of all gates, see `MMoE`.
         dropout: float in `[0, 1)`, after each hidden layer.
 
     Raises:
-        ValueError: if a number is less than 1, or `task_experts` has not one number
-            for each task.
+        ValueError: if a number is less than 1, `task_experts` has not one number for
+            each task, or `gate` is unknown.
 
     Reference:
         Tang et al., Progressive Layered Extraction (PLE): A Novel Multi-Task Learning
@@ -64,6 +66,7 @@ class PLE(MultiTaskModel):
         task_experts: int | Sequence[int] = 1,
         expert_units: Sequence[int] = (256,),
         tower_units: Sequence[int] = (64,),
+        gate: str | Mapping[str, Any] = "softmax",
         dropout: float = 0.0,
         **kwargs: Any,
     ):
@@ -88,6 +91,7 @@ class PLE(MultiTaskModel):
         self.task_experts = task_experts
         self.expert_units = tuple(expert_units)
         self.tower_units = tuple(tower_units)
+        self.gate = gate if isinstance(gate, str) else dict(gate)
         self.dropout = dropout
         # Experts of tasks are one stack: those of the first task, then of the second.
         self._counts = counts
@@ -100,9 +104,14 @@ class PLE(MultiTaskModel):
         self.shared_expert = [
             self._make_expert(shared_experts, f"shared_expert_{n}") for n in numbers
         ]
+        # A task with fewer experts than others has no use for some columns.
+        mask = [
+            [e < count or e >= max(counts) for e in range(max(counts) + shared_experts)]
+            for count in counts
+        ]
         self.task_gate = [
             self._make_gate(
-                num_tasks, max(counts) + shared_experts, f"task_gate_{n}", n == 1
+                num_tasks, len(mask[0]), f"task_gate_{n}", n == 1, mask=mask
             )
             for n in numbers
         ]
@@ -138,16 +147,14 @@ class PLE(MultiTaskModel):
         stream = self.embed(inputs, training)
         parts = {"streams": stream}
         for level in range(self.levels - 1):
-            streams = self._streams(level, parts)
+            streams = self._streams(level, parts, training)
             parts = {
                 "streams": streams,
                 "task_experts": self._task_experts(level, streams, training),
                 "shared_experts": self.shared_expert[level](stream, training=training),
             }
             experts = tf.concat([parts["task_experts"], parts["shared_experts"]], 0)
-            weights = tf.nn.softmax(
-                tf.cast(self.shared_gate[level](stream), tf.float32)
-            )
+            weights = self.shared_gate[level](stream, training=training)
             stream = mix(tf.cast(weights, experts.dtype), experts)[0]
         experts = self.shared_expert[-1](stream, training=training)
         return {"experts": experts, **parts}
@@ -163,7 +170,7 @@ class PLE(MultiTaskModel):
             shared = self._own_copies(shared)
         else:
             experts = tf.repeat(experts[None], len(self.tasks), axis=0)
-        streams = self._streams(self.levels - 1, shared)
+        streams = self._streams(self.levels - 1, shared, training)
         if streams.shape.rank == 2:
             streams = tf.repeat(streams[None], len(self.tasks), axis=0)
         experts = tf.unstack(experts, axis=1)
@@ -173,7 +180,8 @@ class PLE(MultiTaskModel):
         """Raw outputs `(num_tasks, batch)`: the last level, then the towers."""
         streams, experts = self._split(task_inputs)
         own = self._task_experts(-1, streams, training)
-        mixed = self._mix(self._weights(-1, streams), own, experts)
+        weights = self.task_gate[-1](streams, training=training)
+        mixed = self._mix(weights, own, experts)
         return self.tower(mixed, training=training)[..., 0]
 
     def representation_gramian(
@@ -188,7 +196,7 @@ class PLE(MultiTaskModel):
         if self.levels == 1:
             return super().representation_gramian(shared, cotangents)
         at_streams, at_experts = self._split(cotangents)
-        weights = self._weights(-2, shared["streams"])
+        weights = self.task_gate[-2](shared["streams"])
         most = max(self._counts)
         own = tf.reduce_sum(tf.square(weights[..., :most]), axis=-1)
         squares = tf.reduce_sum(tf.square(tf.cast(at_streams, tf.float32)), axis=-1)
@@ -207,6 +215,7 @@ class PLE(MultiTaskModel):
             "task_experts": self.task_experts,
             "expert_units": self.expert_units,
             "tower_units": self.tower_units,
+            "gate": self.gate,
             "dropout": self.dropout,
         }
 
@@ -223,18 +232,24 @@ class PLE(MultiTaskModel):
         )
 
     def _make_gate(
-        self, count: int, units: int, name: str, shared: bool = True
-    ) -> StackedDense:
-        return StackedDense(
-            count,
-            units,
-            use_bias=False,
+        self,
+        num_gates: int,
+        num_experts: int,
+        name: str,
+        shared: bool = True,
+        **kwargs: Any,
+    ) -> SoftmaxGate | DSelectKGate:
+        return make_gate(
+            self.gate,
+            num_gates,
+            num_experts,
             shared_input=shared,
             name=name,
             dtype=self.dtype_policy,
+            **kwargs,
         )
 
-    def _streams(self, level: int, parts: Shared) -> tf.Tensor:
+    def _streams(self, level: int, parts: Shared, training: bool) -> tf.Tensor:
         """Streams of the tasks into a level, `(num_tasks, batch, units)`.
 
         Those into the first are the embedded features, `(batch, units)` or a copy for
@@ -242,7 +257,7 @@ class PLE(MultiTaskModel):
         """
         if level == 0:
             return parts["streams"]
-        weights = self._weights(level - 1, parts["streams"])
+        weights = self.task_gate[level - 1](parts["streams"], training=training)
         return self._mix(weights, parts["task_experts"], parts["shared_experts"])
 
     def _task_experts(
@@ -252,18 +267,6 @@ class PLE(MultiTaskModel):
         if streams.shape.rank == 3 and max(self._counts) > 1:
             streams = tf.stack([streams[task] for task in self._owners])
         return self.task_expert[level](streams, training=training)
-
-    def _weights(self, level: int, streams: tf.Tensor) -> tf.Tensor:
-        """Weights of own and shared experts, `(num_tasks, batch, number of both)`."""
-        logits = tf.cast(self.task_gate[level](streams), tf.float32)
-        most = max(self._counts)
-        if min(self._counts) < most:
-            columns = most + self.shared_experts
-            used = tf.sequence_mask(self._counts, most)
-            used = tf.pad(used, [[0, 0], [0, columns - most]], constant_values=True)
-            # Finite, since the gradient of an infinite logit is not a number.
-            logits = tf.where(used[:, None], logits, tf.float32.min / 2)
-        return tf.nn.softmax(logits)
 
     def _mix(
         self, weights: tf.Tensor, task_experts: tf.Tensor, shared_experts: tf.Tensor

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tf_mtl import gradients
 from tf_mtl.features import Feature, Preprocessor
 from tf_mtl.gradients.replicas import replica_sum
-from tf_mtl.layers import PersonalGate, StackedDense, StackedMLP, mix
+from tf_mtl.layers import PersonalGate, SoftmaxGate, StackedMLP, mix
 from tf_mtl.models.base import MultiTaskModel, Shared
 from tf_mtl.models.passes import Route
 from tf_mtl.models.registry import register
@@ -128,9 +128,14 @@ class SplitMMoE(MultiTaskModel):
             name="expert",
             dtype=self.dtype_policy,
         )
-        self.shared_gate = self._make_gate(1, num_experts, "shared_gate")
-        self.dedicated_gate = self._make_gate(
-            len(self.primaries), num_experts + num_dedicated_experts, "dedicated_gate"
+        self.shared_gate = SoftmaxGate(
+            1, num_experts, name="shared_gate", dtype=self.dtype_policy
+        )
+        self.dedicated_gate = SoftmaxGate(
+            len(self.primaries),
+            num_experts + num_dedicated_experts,
+            name="dedicated_gate",
+            dtype=self.dtype_policy,
         )
         self.tower = StackedMLP(
             len(self.tower_tasks),
@@ -165,7 +170,7 @@ class SplitMMoE(MultiTaskModel):
         embedded = self.join(vectors, training)
         experts = self.expert(embedded, training=training)
         pool = experts[: self.num_experts]
-        shared = mix(_weights(self.shared_gate(embedded), pool), pool)[0]
+        shared = mix(tf.cast(self.shared_gate(embedded), pool.dtype), pool)[0]
         if self.personal_gate is not None:
             personal = [vectors[f.name] for f in self.features.features if f.personal]
             shared = self.personal_gate(shared, tf.concat(personal, axis=-1))
@@ -181,7 +186,8 @@ class SplitMMoE(MultiTaskModel):
             vector = _take(vector, self.branch_tasks)
         else:
             vector = tf.repeat(vector[None], len(self.tasks), axis=0)
-        dedicated = mix(_weights(self.dedicated_gate(gate), experts), experts)
+        weights = tf.cast(self.dedicated_gate(gate), experts.dtype)
+        dedicated = mix(weights, experts)
         return tf.concat([dedicated, vector], axis=0)
 
     def towers(self, task_inputs: tf.Tensor, training: bool) -> tf.Tensor:
@@ -249,8 +255,7 @@ class SplitMMoE(MultiTaskModel):
         )
         flat = tf.reshape(at_vector, [len(self.tasks), -1])
         total = tf.matmul(flat, flat, transpose_b=True)
-        gates = tf.nn.softmax(tf.cast(self.dedicated_gate(shared["gate"]), tf.float32))
-        gates = tf.transpose(gates, [1, 0, 2])
+        gates = tf.transpose(self.dedicated_gate(shared["gate"]), [1, 0, 2])
         by_row = tf.transpose(dedicated, [1, 0, 2])
         products = tf.matmul(by_row, by_row, transpose_b=True)
         products *= tf.matmul(gates, gates, transpose_b=True)
@@ -276,16 +281,6 @@ class SplitMMoE(MultiTaskModel):
         }
 
     # -- parts -------------------------------------------------------------------
-
-    def _make_gate(self, copies: int, units: int, name: str) -> StackedDense:
-        return StackedDense(
-            copies,
-            units,
-            use_bias=False,
-            shared_input=True,
-            name=name,
-            dtype=self.dtype_policy,
-        )
 
     def _make_personal_gate(self, is_wanted: bool) -> PersonalGate | None:
         if not is_wanted:
@@ -363,11 +358,6 @@ class DRGrad(SplitMMoE):
             personal_gate=personal_gate,
             **kwargs,
         )
-
-
-def _weights(logits: tf.Tensor, experts: tf.Tensor) -> tf.Tensor:
-    """Softmax of gates in float32, in the dtype of the experts."""
-    return tf.cast(tf.nn.softmax(tf.cast(logits, tf.float32)), experts.dtype)
 
 
 def _take(tensor: tf.Tensor, places: Sequence[int]) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""MMoE with gates that select few experts."""
+"""Architectures with gates that select few experts."""
 
 import keras
 import numpy as np
@@ -25,16 +25,26 @@ DSELECT = {"entropy_weight": 0.1}
 STATIC = {"entropy_weight": 0.1, "per_example": False}
 
 
-def make(gate="dselect_k", num_experts=5, **kwargs):
+ARCHITECTURES = {
+    "mmoe": (models.MMoE, {"num_experts": 5}),
+    "omoe": (models.MMoE, {"num_experts": 5, "single_gate": True}),
+    # The first task has one expert more than the others.
+    "cgc": (models.CGC, {"task_experts": [2, 1, 1]}),
+    "ple": (models.PLE, {"shared_experts": 2}),
+}
+every_name = pytest.mark.parametrize("name", ARCHITECTURES)
+
+
+def make(gate="dselect_k", name="mmoe", features=FEATURES, **kwargs):
     keras.utils.set_random_seed(0)
-    return models.MMoE(
-        FEATURES,
+    cls, own = ARCHITECTURES[name]
+    return cls(
+        features,
         TASKS,
-        num_experts=num_experts,
         expert_units=WIDTHS,
         tower_units=(3,),
         gate=gate,
-        **kwargs,
+        **{**own, **kwargs},
     )
 
 
@@ -55,18 +65,23 @@ def test_experts_are_mixed_by_the_gate_layer(gate, batch):
     )
 
 
-@pytest.mark.parametrize("single_gate", [False, True])
-def test_gates_are_private_unless_there_is_one(single_gate):
-    groups = make(single_gate=single_gate).variable_groups()
-    of_gates = {sets for path, sets in groups.items() if "/gate/" in path}
-    names = [task.name for task in TASKS]
-    each = tuple(frozenset([name]) for name in names)
-    assert of_gates == {(frozenset(names),) if single_gate else each}
-
-
+@every_name
 @pytest.mark.parametrize("gate", [DSELECT, STATIC])
-def test_rows_are_those_of_a_tape_for_each_task(gate, batch):
-    model = make(gate)
+def test_tasks_reach_the_variables_that_they_reach_by_softmax(name, gate):
+    def parts(model):
+        groups = model.variable_groups()
+        return {path.split("/")[1]: sets for path, sets in groups.items()}
+
+    model = make(gate, name)
+    kinds = {type(layer) for layer in model._flatten_layers()}
+    assert layers.DSelectKGate in kinds and layers.SoftmaxGate not in kinds
+    assert parts(model) == parts(make("softmax", name))
+
+
+@every_name
+@pytest.mark.parametrize("gate", [DSELECT, STATIC])
+def test_rows_are_those_of_a_tape_for_each_task(name, gate, batch):
+    model = make(gate, name)
     model.compile("sgd")
     rows = gradients_by_task(model, *batch)
     shared = [r * s for r, s in zip(rows, is_shared(model), strict=True)]
@@ -82,19 +97,19 @@ class EqualWeights(aggregators.GramianWeighting):
 
 
 @pytest.mark.parametrize("gate", [DSELECT, STATIC])
-@pytest.mark.parametrize("single_gate", [False, True])
-def test_regularisers_act_alike_on_all_paths(gate, single_gate, batch):
+@every_name
+def test_regularisers_act_alike_on_all_paths(gate, name, batch):
     updated = []
     for aggregator, surface in (
         ("ew", "parameters"),
         (EqualWeights(), "parameters"),
         (EqualWeights(), "representation"),
     ):
-        model = make(gate, single_gate=single_gate)
+        model = make(gate, name)
         model.compile(keras.optimizers.SGD(1.0), aggregator, surface, run_eagerly=True)
         model.train_on_batch(*batch)
         updated.append(model.get_weights())
-    plain = make({**gate, "entropy_weight": 1.0}, single_gate=single_gate)
+    plain = make({**gate, "entropy_weight": 1.0}, name)
     plain.compile(keras.optimizers.SGD(1.0), "ew", run_eagerly=True)
     plain.train_on_batch(*batch)
     assert is_different(plain.get_weights(), updated[0])
@@ -105,7 +120,7 @@ def test_regularisers_act_alike_on_all_paths(gate, single_gate, batch):
 def test_compiled_steps_are_those_of_eager_ones():
     weights = []
     for mode in ({"run_eagerly": True}, {"jit_compile": True}):
-        model = make(DSELECT)
+        model = make(DSELECT, "cgc", FEATURES[:1])
         model.compile("sgd", "gradcraft", "representation", **mode)
         model.fit(make_dataset(2), verbose=0)
         weights.append(model.get_weights())
@@ -113,23 +128,31 @@ def test_compiled_steps_are_those_of_eager_ones():
     assert_same(*weights, rtol=1e-4, atol=1e-5)
 
 
-def test_serving_is_that_of_training_without_losses(batch):
-    model = make(DSELECT, dropout=0.5)
+@every_name
+def test_serving_is_that_of_training_without_losses(name, batch):
+    model = make(DSELECT, name, dropout=0.5)
     first = model.task_outputs(batch[0], training=False)
     assert not model.losses
     second = model.task_outputs(batch[0], training=False)
     np.testing.assert_array_equal(first, second)
 
 
-def test_config_round_trip():
-    for gate in ("softmax", "dselect_k", DSELECT):
-        model = make(gate)
-        clone = models.MMoE.from_config(model.get_config())
-        assert clone.get_config()["gate"] == gate
-        assert type(clone.gate) is type(model.gate)
-    assert clone.gate.entropy_weight == 0.1
+@every_name
+@pytest.mark.parametrize("gate", ["softmax", "dselect_k", DSELECT])
+def test_config_round_trip(name, gate):
+    model = make(gate, name)
+    clone = type(model).from_config(model.get_config())
+    assert clone.get_config()["gate"] == gate
+    assert [v.path for v in clone.weights] == [v.path for v in model.weights]
 
 
+def test_arguments_reach_the_layer():
+    assert make(DSELECT).gate.entropy_weight == 0.1
+    gates = [*(ple := make(DSELECT, "ple")).task_gate, *ple.shared_gate]
+    assert [gate.entropy_weight for gate in gates] == [0.1, 0.1, 0.1]
+
+
+@pytest.mark.parametrize("name", ["mmoe", "ple"])
 @pytest.mark.parametrize(
     ("gate", "match"),
     [
@@ -138,6 +161,6 @@ def test_config_round_trip():
         ({"selectors": 2}, "selectors"),
     ],
 )
-def test_bad_gates_are_refused(gate, match):
+def test_bad_gates_are_refused(name, gate, match):
     with pytest.raises(ValueError, match=match):
-        make(gate)
+        make(gate, name)
