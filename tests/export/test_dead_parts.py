@@ -52,7 +52,8 @@ def assert_same(saved):
     predicted = saved.predict(RAW)
     for served in (saved.serve_columns(RAW), saved.serve_examples(RAW)):
         for name, values in predicted.items():
-            np.testing.assert_allclose(served[name], values, atol=1e-6, rtol=1e-6)
+            # Open connections are added up in another order.
+            np.testing.assert_allclose(served[name], values, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

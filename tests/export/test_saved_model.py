@@ -19,7 +19,8 @@ def assert_same(served, predicted):
     for name in predicted:
         assert served[name].dtype == tf.float32
         assert served[name].shape == predicted[name].shape
-        np.testing.assert_allclose(served[name], predicted[name], atol=1e-6, rtol=1e-6)
+        # SNR adds its open connections up in another order.
+        np.testing.assert_allclose(served[name], predicted[name], atol=1e-6, rtol=1e-5)
 
 
 def test_both_signatures_answer_like_predict(saved):
