@@ -3,7 +3,7 @@
 import importlib.util
 import io
 import json
-import os
+import shutil
 import subprocess
 import sys
 import time
@@ -199,35 +199,46 @@ def test_folder_without_exports_is_an_error(tmp_path, capsys):
 
 
 @pytest.fixture
-def jax_python():
-    """A Python with JAX: this one, or that of the variable TF_MTL_JAX_PYTHON."""
-    python = os.environ.get("TF_MTL_JAX_PYTHON")
-    if python is None and importlib.util.find_spec("jax") is None:
-        pytest.skip("no JAX: install it, or name a Python in TF_MTL_JAX_PYTHON")
-    return python or sys.executable
+def needs_jaxlib():
+    if importlib.util.find_spec("jaxlib") is None:
+        pytest.skip("no jaxlib: it is in the extra `dev`")
 
 
-def run_script(python, folder, *arguments):
-    return subprocess.run(
-        [python, folder / "run_hlo.py", folder, "--platform=cpu", *arguments],
-        capture_output=True,
-        text=True,
-    )
+def run_script(folder, *arguments, forbidden=("jax", "tensorflow", "tf_mtl")):
+    """Runs the script of a folder in a Python without some packages."""
+    # Modules beside the script come before those that are installed.
+    for name in forbidden:
+        (folder / f"{name}.py").write_text(f"raise ImportError('no {name}')")
+    try:
+        return subprocess.run(
+            [sys.executable, folder / "run_hlo.py", folder, *arguments],
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        for name in forbidden:
+            (folder / f"{name}.py").unlink()
 
 
-def test_without_jax_the_script_says_so(folder):
-    if importlib.util.find_spec("jax") is not None:
-        pytest.skip("JAX is installed")
-    done = run_script(sys.executable, folder)
+def test_without_jaxlib_the_script_says_so(folder):
+    done = run_script(folder, "--platform=cpu", forbidden=["jaxlib"])
     assert done.returncode == 1
-    assert "needs JAX" in done.stderr and "Traceback" not in done.stderr
+    assert "needs jaxlib" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_jax_gives_the_results_of_tensorflow(folder, jax_python, tmp_path):
+@pytest.mark.usefixtures("needs_jaxlib")
+def test_without_its_plugin_a_gpu_is_refused(folder):
+    done = run_script(folder, "--platform=cuda", forbidden=["jax_plugins"])
+    assert done.returncode == 1
+    assert "jax-cuda12-plugin" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.usefixtures("needs_jaxlib")
+def test_jaxlib_alone_gives_the_results_of_tensorflow(folder, tmp_path):
     output = tmp_path / "times.json"
-    # The XLA of JAX is another version than that in TensorFlow; float32 sums differ.
+    # The XLA of jaxlib is another version than that in TensorFlow; float32 sums differ.
     options = ("--rounds=1", "--calls=1", "--tolerance=1e-4", f"--output={output}")
-    done = run_script(jax_python, folder, *options)
+    done = run_script(folder, "--platform=cpu", *options)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = json.loads(output.read_text())["rows"]
     methods = {"ew", "pcgrad, parameters", "gradcraft, representation"}
@@ -235,18 +246,17 @@ def test_jax_gives_the_results_of_tensorflow(folder, jax_python, tmp_path):
     assert all(row["milliseconds"] > 0 and row["ratio"] > 0 for row in rows)
 
 
-def test_wrong_result_and_broken_module_end_with_code_1(folder, jax_python, tmp_path):
+@pytest.mark.usefixtures("needs_jaxlib")
+def test_wrong_result_and_broken_module_end_with_code_1(folder, tmp_path):
     for name in ("ew-t2-b8-v40", "pcgrad-parameters-t2-b8-v40"):
-        (tmp_path / name).mkdir()
-        for file in (folder / name).iterdir():
-            (tmp_path / name / file.name).write_bytes(file.read_bytes())
-    (tmp_path / "run_hlo.py").write_bytes((folder / "run_hlo.py").read_bytes())
+        shutil.copytree(folder / name, tmp_path / name)
+    shutil.copy(folder / "run_hlo.py", tmp_path)
     with np.load(tmp_path / "ew-t2-b8-v40" / "results.npz") as file:
         arrays = dict(file)
     arrays["0"] = arrays["0"] * 1.5
     np.savez(tmp_path / "ew-t2-b8-v40" / "results.npz", **arrays)
     (tmp_path / "pcgrad-parameters-t2-b8-v40" / "module.stablehlo").write_bytes(b"?")
-    done = run_script(jax_python, tmp_path, "--rounds=1", "--calls=1")
+    done = run_script(tmp_path, "--platform=cpu", "--rounds=1", "--calls=1")
     assert done.returncode == 1
     wrong, failed = done.stdout.splitlines()[-2:]
     assert "WRONG: loss" in wrong and "x1.00" in wrong

@@ -1,8 +1,9 @@
 """Runs train steps that `tf-mtl bench hlo` exported: checks results, measures times.
 
-Needs JAX for the device in question and what JAX needs (jaxlib, NumPy), and neither
-TensorFlow nor tf_mtl. Copy the folder to the machine, this file is in it:
+Needs jaxlib and NumPy, and neither JAX nor TensorFlow nor tf_mtl; on an NVIDIA GPU also
+the plugin of the same version. Copy the folder to the machine, this file is in it:
 
+  pip install jaxlib 'jax-cuda12-plugin[with-cuda]'
   python run_hlo.py DIR --platform=cuda --output=times.json
 
 A step must give what TensorFlow gave where it was exported. Then the steps of the same
@@ -11,21 +12,31 @@ Exit code: 0, or 1 if a configuration failed or gave other results.
 
 XLA may multiply float32 matrices in TensorFloat-32 on a GPU, with relative errors of
 about 1e-3; then a wider --tolerance is in order.
+
+jaxlib promises no interface of its own. What is used of it here is that of 0.10.
 """
 
 import argparse
+import ctypes
 import dataclasses
+import importlib.util
 import json
+import os
 import pathlib
 import statistics
 import sys
 import time
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 REFERENCE = "ew"
+PLATFORMS = ("cuda", "cpu")
+
+# What XLA opens by name and the plugin does not point to itself.
+_CUDA_LIBRARIES = ("cuda_nvrtc/lib/libnvrtc.so.*", "cusolver/lib/libcusolver.so.*")
 
 
 @dataclasses.dataclass
@@ -113,25 +124,110 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     return error if np.isfinite(error) else float("inf")
 
 
+def find_device(platform: str | None) -> Any:
+    """The first device of a platform, by jaxlib alone.
+
+    Args:
+        platform: `"cuda"`, `"cpu"`, or None: `"cuda"` if its plugin is installed.
+
+    Raises:
+        ImportError: if jaxlib, or its plugin for the platform, is not installed.
+        RuntimeError: if there is no such device.
+    """
+    # Else jaxlib tells of every device that it opens.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    from jaxlib import xla_client
+
+    plugin = _cuda_plugin()
+    if platform == "cpu" or (platform is None and plugin is None):
+        return xla_client.make_cpu_client().local_devices()[0]
+    if plugin is None:
+        raise ImportError("no plugin: pip install 'jax-cuda12-plugin[with-cuda]'")
+    for pattern in _CUDA_LIBRARIES:
+        for library in _cuda_folder(plugin).glob(pattern):
+            ctypes.CDLL(str(library))
+    xla_client.load_pjrt_plugin_dynamically("cuda", str(plugin))
+    xla_client.initialize_pjrt_plugin("cuda")
+    options = xla_client.generate_pjrt_gpu_plugin_options()
+    return xla_client.make_c_api_client("cuda", options).local_devices()[0]
+
+
+def _cuda_plugin() -> pathlib.Path | None:
+    """The library of the plugin, if it is installed."""
+    # Found, but not imported: the module asks for JAX, which the library does not need.
+    try:
+        spec = importlib.util.find_spec("jax_plugins.xla_cuda12")
+    except ImportError:
+        return None
+    if spec is None or spec.origin is None:
+        return None
+    return pathlib.Path(spec.origin).with_name("xla_cuda_plugin.so")
+
+
+def _cuda_folder(plugin: pathlib.Path) -> pathlib.Path:
+    """Where NVIDIA's packages are installed, beside that of the plugin."""
+    return plugin.parents[2] / "nvidia"
+
+
+def _compile_options() -> Any:
+    from jaxlib import xla_client
+
+    options, plugin = xla_client.CompileOptions(), _cuda_plugin()
+    if plugin is not None:
+        # XLA looks for the assembler and the device library here first.
+        debug_options = options.executable_build_options.debug_options
+        debug_options.xla_gpu_cuda_data_dir = str(_cuda_folder(plugin) / "cuda_nvcc")
+    return options
+
+
+def place(array: np.ndarray, device: Any) -> Any:
+    """A copy of an array on a device."""
+    from jaxlib import xla_client
+
+    class Placement(xla_client.SingleDeviceSharding):
+        """What jaxlib asks of the sharding that JAX derives from this class."""
+
+        memory_kind = None
+
+        def _to_xla_hlo_sharding(self, num_dimensions: int) -> Any:
+            return xla_client.HloSharding.replicate()
+
+    return xla_client.batched_device_put(
+        types.SimpleNamespace(shape=array.shape, dtype=array.dtype, weak_type=False),
+        Placement(device),
+        [array],
+        [device],
+        # The default may keep the memory of the array, which a step may then write to.
+        host_buffer_semantics=(
+            xla_client.HostBufferSemantics.IMMUTABLE_ONLY_DURING_CALL
+        ),
+        enable_x64=True,  # Else int64 becomes int32.
+    )
+
+
+def fetch(array: Any) -> np.ndarray:
+    """A copy of an array that lies on a device."""
+    # On the CPU this shows the memory itself, which the next step writes to.
+    values, _ = array._single_device_array_to_np_array_did_copy()
+    return np.array(values)
+
+
 class Step:
     """A compiled train step with its arguments on the device.
 
     Args:
         exported: the files.
-        device: JAX device.
+        device: see `find_device`.
     """
 
     def __init__(self, exported: Exported, device: Any) -> None:
-        import jax
         from jaxlib import xla_client
 
         self._updates = {int(i): arg for i, arg in exported.config["updates"].items()}
         self._executable = device.client.compile_and_load(
-            exported.code,
-            xla_client.DeviceList((device,)),
-            xla_client.CompileOptions(),
+            exported.code, xla_client.DeviceList((device,)), _compile_options()
         )
-        self._arguments = [jax.device_put(a, device) for a in exported.arguments]
+        self._arguments = [place(array, device) for array in exported.arguments]
 
     def __call__(self) -> list[Any]:
         """Enqueues a step, which goes on where the last one ended.
@@ -148,7 +244,7 @@ class Step:
 
 def check(step: Step, exported: Exported, tolerance: float | None, row: Row) -> None:
     """Runs the first step and notes in `row` how far its results are off."""
-    results = [np.asarray(result) for result in step()]
+    results = [fetch(result) for result in step()]
     names = [described[0] for described in exported.config["results"]]
     pairs = zip(results, exported.results, strict=True)
     errors = [relative_error(found, expected) for found, expected in pairs]
@@ -206,7 +302,7 @@ def run_group(
     deadline: float,
 ) -> list[Row]:
     """Checks and times configurations of the same sizes."""
-    import jax
+    from jaxlib import xla_client
 
     rows: dict[str, Row] = {}
     steps: dict[str, Step] = {}
@@ -223,8 +319,9 @@ def run_group(
             steps[folder.name] = step
         except Exception as error:  # As above.
             row.failure = _message(error)
+    wait = xla_client.batched_block_until_ready
     medians, failures = measure(
-        steps, arguments.rounds, arguments.calls, jax.block_until_ready, deadline
+        steps, arguments.rounds, arguments.calls, wait, deadline
     )
     for name in steps:
         rows[name].milliseconds = medians.get(name)
@@ -282,7 +379,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=pathlib.Path, help="what `bench hlo` wrote")
-    parser.add_argument("--platform", help="cuda or cpu; default: what JAX prefers")
+    parser.add_argument(
+        "--platform", choices=PLATFORMS, help="default: cuda if its plugin is there"
+    )
     parser.add_argument("--rounds", type=int, default=15, help="turns of each step")
     parser.add_argument("--calls", type=int, default=10, help="steps per turn")
     parser.add_argument("--tolerance", type=float, help="instead of the exported one")
@@ -305,14 +404,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
     try:
-        import jax
-
-        device = jax.devices(arguments.platform)[0]
+        device = find_device(arguments.platform)
+        import jaxlib
     except (ImportError, RuntimeError) as error:
-        print(f"`platform` needs JAX with it. Received: {error}.", file=sys.stderr)
+        print(f"`platform` needs jaxlib with it. Received: {error}", file=sys.stderr)
         return 1
-    jax.config.update("jax_enable_x64", True)  # Else int64 arguments become int32.
-    print(f"Device: {device.platform}, {device.device_kind}; JAX {jax.__version__}")
+    version = jaxlib.__version__
+    print(f"Device: {device.platform}, {device.device_kind}; jaxlib {version}")
     rows: list[Row] = []
     for _, folders in sorted(groups.items()):
         rows += run_group(folders, device, arguments, deadline)
@@ -320,7 +418,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.output:  # After each group: a run that is killed leaves a part.
             found = {
                 "device": {"platform": device.platform, "kind": device.device_kind},
-                "jax": jax.__version__,
+                "jaxlib": version,
                 "rows": [dataclasses.asdict(row) for row in rows],
             }
             arguments.output.write_text(json.dumps(found, indent=2) + "\n")
