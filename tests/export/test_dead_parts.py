@@ -18,7 +18,7 @@ def make_snr(**kwargs):
     return models.SNR(
         make_preprocessor(),
         TASKS,
-        sub_networks=3,
+        num_sub_networks=3,
         sub_network_units=(UNITS, UNITS),
         tower_units=(),
         **kwargs,

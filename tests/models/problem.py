@@ -202,7 +202,7 @@ def _snr(cls):
         model = cls(
             features,
             tasks,
-            sub_networks=2,
+            num_sub_networks=2,
             sub_network_units=WIDTHS,
             tower_units=(3,),
             gate={"beta": 1.0, "l0_weight": 0.0},
@@ -225,7 +225,7 @@ def _cross_stitch(tasks, features=FEATURES, **kwargs):
 ARCHITECTURES = {
     "ac_mmoe": _ac_mmoe,
     "aitm": _aitm,
-    "cgc": _extraction(models.CGC, shared_experts=2),
+    "cgc": _extraction(models.CGC, num_shared_experts=2),
     "chain": _chain,
     "cross_stitch": _cross_stitch,
     "drgrad": _split(models.DRGrad),

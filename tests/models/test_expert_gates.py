@@ -29,8 +29,8 @@ ARCHITECTURES = {
     "mmoe": (models.MMoE, {"num_experts": 5}),
     "omoe": (models.MMoE, {"num_experts": 5, "single_gate": True}),
     # The first task has one expert more than the others.
-    "cgc": (models.CGC, {"task_experts": [2, 1, 1]}),
-    "ple": (models.PLE, {"shared_experts": 2}),
+    "cgc": (models.CGC, {"num_task_experts": [2, 1, 1]}),
+    "ple": (models.PLE, {"num_shared_experts": 2}),
 }
 every_name = pytest.mark.parametrize("name", ARCHITECTURES)
 

@@ -20,13 +20,21 @@ from .problem import (
 )
 
 SHAPES = {
-    "cgc": {"levels": 1, "shared_experts": 2, "task_experts": 2},
-    "cgc_unequal": {"levels": 1, "task_experts": [1, 3, 2]},
+    "cgc": {"num_levels": 1, "num_shared_experts": 2, "num_task_experts": 2},
+    "cgc_unequal": {"num_levels": 1, "num_task_experts": [1, 3, 2]},
     "ple": {},
-    "ple_unequal": {"levels": 2, "shared_experts": 3, "task_experts": [2, 1, 1]},
-    "three_levels": {"levels": 3, "shared_experts": 2, "task_experts": [1, 2, 1]},
-    "cgc_dselect_k": {"levels": 1, "shared_experts": 2, "gate": "dselect_k"},
-    "ple_dselect_k": {"task_experts": [2, 1, 1], "gate": {"entropy_weight": 0.1}},
+    "ple_unequal": {
+        "num_levels": 2,
+        "num_shared_experts": 3,
+        "num_task_experts": [2, 1, 1],
+    },
+    "three_levels": {
+        "num_levels": 3,
+        "num_shared_experts": 2,
+        "num_task_experts": [1, 2, 1],
+    },
+    "cgc_dselect_k": {"num_levels": 1, "num_shared_experts": 2, "gate": "dselect_k"},
+    "ple_dselect_k": {"num_task_experts": [2, 1, 1], "gate": {"entropy_weight": 0.1}},
 }
 every_shape = pytest.mark.parametrize("shape", SHAPES)
 
@@ -66,11 +74,11 @@ def mixture(gate, index, stream, experts, used=slice(None)):
 
 def reference(model, inputs):
     """Raw outputs, by the equations of the paper: a loop over tasks and experts."""
-    counts = np.broadcast_to(model.task_experts, len(TASKS))
+    counts = np.broadcast_to(model.num_task_experts, len(TASKS))
     most = max(counts)
     embedded = model.embed(inputs, training=False).numpy()
     streams, shared_stream = [embedded] * len(TASKS), embedded
-    for level in range(model.levels):
+    for level in range(model.num_levels):
         own, index = [], 0
         for t, count in enumerate(counts):
             own.append([])
@@ -80,14 +88,14 @@ def reference(model, inputs):
                 index += 1
         shared = [
             perceptron(model.shared_expert[level], e, shared_stream)
-            for e in range(model.shared_experts)
+            for e in range(model.num_shared_experts)
         ]
         mixed = []
         for t, count in enumerate(counts):
             used = [*range(count), *range(most, most + len(shared))]
             gate = model.task_gate[level]
             mixed.append(mixture(gate, t, streams[t], [*own[t], *shared], used))
-        if level < model.levels - 1:
+        if level < model.num_levels - 1:
             gate = model.shared_gate[level]
             everyone = [expert for experts in own for expert in experts]
             shared_stream = mixture(gate, 0, shared_stream, [*everyone, *shared])
@@ -132,7 +140,7 @@ def test_representation_gramian_is_that_of_the_cotangents(shape, batch):
         outputs = model.towers(read, training=False)
         losses = model._task_losses(tf.unstack(outputs), targets)
     # What only gates read is left out; with one level, experts of tasks read it too.
-    names = [name for name in shared if name != "streams" or model.levels == 1]
+    names = [name for name in shared if name != "streams" or model.num_levels == 1]
     rows = [
         np.stack([tape.gradient(loss, shared[name], None, "zero") for loss in losses])
         for name in names
@@ -167,7 +175,7 @@ def test_gates_of_tasks_are_private_on_the_last_two_levels_only():
 def test_last_level_has_no_shared_gate_and_every_variable_a_gradient(shape, batch):
     model = make(**SHAPES[shape])
     parts = {v.path.split("/")[1] for v in model.weights}
-    gates = {f"shared_gate_{n}" for n in range(1, model.levels)}
+    gates = {f"shared_gate_{n}" for n in range(1, model.num_levels)}
     assert {part for part in parts if "shared_gate" in part} == gates
     variables = [v.value for v in model.trainable_variables]
     with tf.GradientTape() as tape:
@@ -197,9 +205,9 @@ def test_tasks_see_the_experts_of_others_through_the_shared_gate(batch):
     assert np.all(np.any(before != after, axis=1))
 
 
-@pytest.mark.parametrize("levels", [1, 2])
-def test_experts_of_the_last_level_are_of_their_task_alone(levels, batch):
-    model = make(levels=levels)
+@pytest.mark.parametrize("num_levels", [1, 2])
+def test_experts_of_the_last_level_are_of_their_task_alone(num_levels, batch):
+    model = make(num_levels=num_levels)
     before, after = outputs_with_other_expert(model, batch[0], task=1, level=-1)
     assert list(np.any(before != after, axis=1)) == [False, True, False]
 
@@ -212,7 +220,7 @@ def test_gates_read_the_stream_of_their_level(batch):
 
 @pytest.mark.parametrize("gate", ["softmax", "dselect_k"])
 def test_a_task_with_fewer_experts_never_weights_a_missing_one(gate, batch):
-    model = make(levels=1, task_experts=[1, 3, 2], gate=gate)
+    model = make(num_levels=1, num_task_experts=[1, 3, 2], gate=gate)
     weights = model.task_gate[0](model.embed(batch[0], training=False)).numpy()
     np.testing.assert_array_equal(weights[0, :, 1:3], 0.0)
     np.testing.assert_array_equal(weights[2, :, 2], 0.0)
@@ -225,19 +233,22 @@ def test_a_task_with_fewer_experts_never_weights_a_missing_one(gate, batch):
 
 
 def test_experts_start_apart():
-    kernel = make(task_experts=2).task_expert[0].dense[0].kernel.numpy()
+    kernel = make(num_task_experts=2).task_expert[0].dense[0].kernel.numpy()
     flat = kernel.reshape(len(kernel), -1)
     assert len(np.unique(flat, axis=0)) == len(flat) == 6
     assert np.abs(kernel).max() <= np.sqrt(6 / sum(kernel.shape[1:]))
 
 
 def test_cgc_is_ple_with_one_level(batch):
-    cgc, ple = make(cls=models.CGC, task_experts=2), make(levels=1, task_experts=2)
+    cgc, ple = (
+        make(cls=models.CGC, num_task_experts=2),
+        make(num_levels=1, num_task_experts=2),
+    )
     np.testing.assert_array_equal(
         cgc.task_outputs(batch[0], training=False),
         ple.task_outputs(batch[0], training=False),
     )
-    assert "levels" not in cgc.get_config()
+    assert "num_levels" not in cgc.get_config()
     assert models.get("cgc") is models.CGC
     assert models.get("ple") is models.PLE
 
@@ -270,11 +281,11 @@ def test_mixed_bfloat16_runs(batch):
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"levels": 0}, "`levels` must be at least 1"),
-        ({"shared_experts": 0}, "`shared_experts` must be at least 1"),
-        ({"task_experts": 0}, "`task_experts` must be an int of at least 1"),
-        ({"task_experts": [1, 2]}, "one for each of 3 tasks"),
-        ({"task_experts": [1, 0, 2]}, r"Received: task_experts=\(1, 0, 2\)"),
+        ({"num_levels": 0}, "`num_levels` must be at least 1"),
+        ({"num_shared_experts": 0}, "`num_shared_experts` must be at least 1"),
+        ({"num_task_experts": 0}, "`num_task_experts` must be an int of at least 1"),
+        ({"num_task_experts": [1, 2]}, "one for each of 3 tasks"),
+        ({"num_task_experts": [1, 0, 2]}, r"Received: num_task_experts=\(1, 0, 2\)"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, match):

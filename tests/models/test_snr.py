@@ -25,7 +25,7 @@ every_mode = pytest.mark.parametrize("mode", ["trans", "aver"])
 
 def make(seed=0, cls=models.SNR, features=FEATURES, **kwargs):
     keras.utils.set_random_seed(seed)
-    own = {"sub_networks": 3, "sub_network_units": WIDTHS, "tower_units": (3,)}
+    own = {"num_sub_networks": 3, "sub_network_units": WIDTHS, "tower_units": (3,)}
     return cls(features, TASKS, **{**own, **kwargs})
 
 
@@ -45,8 +45,8 @@ def perceptron(mlp, index, inputs):
 
 def reference(model, inputs):
     """Raw outputs when served, by the equations of the paper: a loop over all."""
-    numbers = range(model.sub_networks)
-    streams = [model.embed(inputs, training=False).numpy()] * model.sub_networks
+    numbers = range(model.num_sub_networks)
+    streams = [model.embed(inputs, training=False).numpy()] * model.num_sub_networks
     for network, routing in zip(model.sub_network, model.routing, strict=True):
         outputs = [perceptron(network, i, streams[i]) for i in numbers]
         alpha = 1 / (1 + np.exp(-routing.gate.log_alpha.numpy()))
@@ -232,7 +232,7 @@ def test_mixed_bfloat16_runs(mode, batch):
     ("arguments", "match"),
     [
         ({"mode": "average"}, r"`mode` must be one of \['trans', 'aver'\]"),
-        ({"sub_networks": 0}, "`sub_networks` must be at least 1"),
+        ({"num_sub_networks": 0}, "`num_sub_networks` must be at least 1"),
         ({"sub_network_units": ()}, "`sub_network_units` must hold the width"),
         ({"gate": {"beta": 0.0}}, "`beta` must be above 0"),
     ],

@@ -36,18 +36,18 @@ class PLE(MultiTaskModel):
     Args:
         features: see `MultiTaskModel`.
         tasks: see `MultiTaskModel`.
-        levels: int. Number of levels. One level is `CGC`.
-        shared_experts: int. Shared experts of each level.
-        task_experts: int, or one for each task. Experts of each task on each level. A
-            task with fewer than others has unused columns in its gates.
+        num_levels: int. One level is `CGC`.
+        num_shared_experts: int. Shared experts of each level.
+        num_task_experts: int, or one for each task. Experts of each task on each level.
+            A task with fewer than others has unused columns in its gates.
         expert_units: widths of the layers of each expert.
         tower_units: widths of the hidden layers of each tower.
         gate: kind of all gates, see `MMoE`.
         dropout: float in `[0, 1)`, after each hidden layer.
 
     Raises:
-        ValueError: if a number is less than 1, `task_experts` has not one number for
-            each task, or `gate` is unknown.
+        ValueError: if a number is less than 1, `num_task_experts` has not one number
+            for each task, or `gate` is unknown.
 
     Reference:
         Tang et al., Progressive Layered Extraction (PLE): A Novel Multi-Task Learning
@@ -61,9 +61,9 @@ class PLE(MultiTaskModel):
         self,
         features: Preprocessor | Sequence[Feature],
         tasks: Sequence[Task],
-        levels: int = 2,
-        shared_experts: int = 1,
-        task_experts: int | Sequence[int] = 1,
+        num_levels: int = 2,
+        num_shared_experts: int = 1,
+        num_task_experts: int | Sequence[int] = 1,
         expert_units: Sequence[int] = (256,),
         tower_units: Sequence[int] = (64,),
         gate: str | Mapping[str, Any] = "softmax",
@@ -72,23 +72,26 @@ class PLE(MultiTaskModel):
     ):
         super().__init__(features, tasks, **kwargs)
         num_tasks = len(self.tasks)
-        for name, value in (("levels", levels), ("shared_experts", shared_experts)):
+        for name, value in (
+            ("num_levels", num_levels),
+            ("num_shared_experts", num_shared_experts),
+        ):
             if value < 1:
                 raise ValueError(
                     f"`{name}` must be at least 1. Received: {name}={value}."
                 )
-        if isinstance(task_experts, int):
-            counts = (task_experts,) * num_tasks
+        if isinstance(num_task_experts, int):
+            counts = (num_task_experts,) * num_tasks
         else:
-            counts = task_experts = tuple(task_experts)
+            counts = num_task_experts = tuple(num_task_experts)
         if len(counts) != num_tasks or min(counts) < 1:
             raise ValueError(
-                "`task_experts` must be an int of at least 1, or one for each of "
-                f"{num_tasks} tasks. Received: task_experts={task_experts}."
+                "`num_task_experts` must be an int of at least 1, or one for each of "
+                f"{num_tasks} tasks. Received: num_task_experts={num_task_experts}."
             )
-        self.levels = levels
-        self.shared_experts = shared_experts
-        self.task_experts = task_experts
+        self.num_levels = num_levels
+        self.num_shared_experts = num_shared_experts
+        self.num_task_experts = num_task_experts
         self.expert_units = tuple(expert_units)
         self.tower_units = tuple(tower_units)
         self.gate = gate if isinstance(gate, str) else dict(gate)
@@ -96,17 +99,20 @@ class PLE(MultiTaskModel):
         # Experts of tasks are one stack: those of the first task, then of the second.
         self._counts = counts
         self._owners = tuple(t for t, n in enumerate(counts) for _ in range(n))
-        numbers = range(1, levels + 1)
+        numbers = range(1, num_levels + 1)
         self.task_expert = [
             self._make_expert(len(self._owners), f"task_expert_{n}", n == 1)
             for n in numbers
         ]
         self.shared_expert = [
-            self._make_expert(shared_experts, f"shared_expert_{n}") for n in numbers
+            self._make_expert(num_shared_experts, f"shared_expert_{n}") for n in numbers
         ]
         # A task with fewer experts than others has no use for some columns.
         mask = [
-            [e < count or e >= max(counts) for e in range(max(counts) + shared_experts)]
+            [
+                e < count or e >= max(counts)
+                for e in range(max(counts) + num_shared_experts)
+            ]
             for count in counts
         ]
         self.task_gate = [
@@ -116,7 +122,9 @@ class PLE(MultiTaskModel):
             for n in numbers
         ]
         self.shared_gate = [
-            self._make_gate(1, len(self._owners) + shared_experts, f"shared_gate_{n}")
+            self._make_gate(
+                1, len(self._owners) + num_shared_experts, f"shared_gate_{n}"
+            )
             for n in numbers[:-1]
         ]
         self.tower = StackedMLP(
@@ -146,7 +154,7 @@ class PLE(MultiTaskModel):
         """
         stream = self.embed(inputs, training)
         parts = {"streams": stream}
-        for level in range(self.levels - 1):
+        for level in range(self.num_levels - 1):
             streams = self._streams(level, parts, training)
             parts = {
                 "streams": streams,
@@ -163,14 +171,14 @@ class PLE(MultiTaskModel):
         """What the last level reads: the stream of each task, and the shared experts.
 
         Returns:
-            tensor of shape `(num_tasks, batch, stream width + shared_experts * units)`.
+            tensor of shape `(num_tasks, batch, width)`.
         """
         experts = shared["experts"]
         if experts.shape.rank == 4:  # A copy for each task.
             shared = self._own_copies(shared)
         else:
             experts = tf.repeat(experts[None], len(self.tasks), axis=0)
-        streams = self._streams(self.levels - 1, shared, training)
+        streams = self._streams(self.num_levels - 1, shared, training)
         if streams.shape.rank == 2:
             streams = tf.repeat(streams[None], len(self.tasks), axis=0)
         experts = tf.unstack(experts, axis=1)
@@ -193,7 +201,7 @@ class PLE(MultiTaskModel):
         weight. Tasks meet at the shared experts only, since the stream of a task reads
         no expert of another.
         """
-        if self.levels == 1:
+        if self.num_levels == 1:
             return super().representation_gramian(shared, cotangents)
         at_streams, at_experts = self._split(cotangents)
         weights = self.task_gate[-2](shared["streams"])
@@ -210,9 +218,9 @@ class PLE(MultiTaskModel):
         """Constructor arguments."""
         return {
             **super().get_config(),
-            "levels": self.levels,
-            "shared_experts": self.shared_experts,
-            "task_experts": self.task_experts,
+            "num_levels": self.num_levels,
+            "num_shared_experts": self.num_shared_experts,
+            "num_task_experts": self.num_task_experts,
             "expert_units": self.expert_units,
             "tower_units": self.tower_units,
             "gate": self.gate,
@@ -287,9 +295,9 @@ class PLE(MultiTaskModel):
         return tf.add_n([*terms, shared])
 
     def _split(self, task_inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Streams, and shared experts `(num_tasks, shared_experts, batch, units)`."""
-        width = self.shared_experts * self.expert_units[-1]
-        experts = tf.split(task_inputs[..., -width:], self.shared_experts, axis=-1)
+        """Streams, and shared experts `(num_tasks, number of them, batch, units)`."""
+        width = self.num_shared_experts * self.expert_units[-1]
+        experts = tf.split(task_inputs[..., -width:], self.num_shared_experts, axis=-1)
         return task_inputs[..., :-width], tf.stack(experts, axis=1)
 
     def _own_copies(self, copies: Shared) -> Shared:
@@ -313,7 +321,7 @@ class CGC(PLE):
     Args:
         features: see `MultiTaskModel`.
         tasks: see `MultiTaskModel`.
-        **kwargs: see `PLE`, without `levels`.
+        **kwargs: see `PLE`, without `num_levels`.
 
     Reference:
         Tang et al., Progressive Layered Extraction (PLE): A Novel Multi-Task Learning
@@ -326,12 +334,12 @@ class CGC(PLE):
         tasks: Sequence[Task],
         **kwargs: Any,
     ):
-        super().__init__(features, tasks, levels=1, **kwargs)
+        super().__init__(features, tasks, num_levels=1, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         config = super().get_config()
-        del config["levels"]
+        del config["num_levels"]
         return config
 
 

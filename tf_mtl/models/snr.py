@@ -21,7 +21,7 @@ MODES = ("trans", "aver")
 class SNR(MultiTaskModel):
     """Sub-network routing, with a matrix on each connection.
 
-    Each layer has `sub_networks` dense ReLU layers. What the next one reads, and a
+    Each layer has `num_sub_networks` dense ReLU layers. What the next one reads, and a
     tower after the last, is a sum over all of them, each times a gate
     (`layers.HardConcreteGate`): in training random, drawn once per step for the whole
     batch, with a price on open gates; when served a constant, often exactly 0 or 1.
@@ -33,7 +33,7 @@ class SNR(MultiTaskModel):
         features: see `MultiTaskModel`.
         tasks: see `MultiTaskModel`.
         mode: `"trans"`: connections have a matrix; or `"aver"`: they have none.
-        sub_networks: int. Sub-networks of each layer.
+        num_sub_networks: int. Sub-networks of each layer.
         sub_network_units: their widths, one for each layer.
         tower_units: widths of the hidden layers of each tower.
         gate: dict of arguments of `layers.HardConcreteGate`, such as `{"l0_weight":
@@ -41,7 +41,7 @@ class SNR(MultiTaskModel):
         dropout: float in `[0, 1)`, after each hidden layer.
 
     Raises:
-        ValueError: if `mode` is unknown, `sub_networks` is less than 1, or
+        ValueError: if `mode` is unknown, `num_sub_networks` is less than 1, or
             `sub_network_units` is empty.
 
     Reference:
@@ -58,7 +58,7 @@ class SNR(MultiTaskModel):
         features: Preprocessor | Sequence[Feature],
         tasks: Sequence[Task],
         mode: str = "trans",
-        sub_networks: int = 4,
+        num_sub_networks: int = 4,
         sub_network_units: Sequence[int] = (128, 128),
         tower_units: Sequence[int] = (64,),
         gate: Mapping[str, Any] | None = None,
@@ -68,10 +68,10 @@ class SNR(MultiTaskModel):
         super().__init__(features, tasks, **kwargs)
         if mode not in MODES:
             raise unknown_name_error("mode", mode, MODES)
-        if sub_networks < 1:
+        if num_sub_networks < 1:
             raise ValueError(
-                "`sub_networks` must be at least 1. "
-                f"Received: sub_networks={sub_networks}."
+                "`num_sub_networks` must be at least 1. "
+                f"Received: num_sub_networks={num_sub_networks}."
             )
         if not sub_network_units:
             raise ValueError(
@@ -80,14 +80,14 @@ class SNR(MultiTaskModel):
             )
         num_tasks = len(self.tasks)
         self.mode = mode
-        self.sub_networks = sub_networks
+        self.num_sub_networks = num_sub_networks
         self.sub_network_units = tuple(sub_network_units)
         self.tower_units = tuple(tower_units)
         self.gate = dict(gate or {})
         self.dropout = dropout
         self.sub_network = [
             StackedMLP(
-                sub_networks,
+                num_sub_networks,
                 (units,),
                 dropout=dropout,
                 shared_input=number == 1,
@@ -96,10 +96,10 @@ class SNR(MultiTaskModel):
             )
             for number, units in enumerate(self.sub_network_units, 1)
         ]
-        readers = [sub_networks] * (len(self.sub_network) - 1) + [num_tasks]
+        readers = [num_sub_networks] * (len(self.sub_network) - 1) + [num_tasks]
         self.routing = [
             SubNetworkRouting(
-                sub_networks,
+                num_sub_networks,
                 count,
                 mode == "trans",
                 self.gate,
@@ -124,8 +124,8 @@ class SNR(MultiTaskModel):
         """Outputs of the last sub-networks, and in training noise for the last gates.
 
         Returns:
-            dict of `sub_networks`, `(sub_networks, batch, units)`; and in training of
-            `noise`, `(num_tasks, sub_networks)`, which depends on no variable.
+            dict of `sub_networks`, `(num_sub_networks, batch, units)`; and in training
+            of `noise`, `(num_tasks, num_sub_networks)`, which depends on no variable.
         """
         outputs = self.sub_network[0](self.embed(inputs, training), training=training)
         for routing, network in zip(self.routing, self.sub_network[1:], strict=False):
@@ -168,7 +168,7 @@ class SNR(MultiTaskModel):
         return {
             **super().get_config(),
             "mode": self.mode,
-            "sub_networks": self.sub_networks,
+            "num_sub_networks": self.num_sub_networks,
             "sub_network_units": self.sub_network_units,
             "tower_units": self.tower_units,
             "gate": self.gate,
