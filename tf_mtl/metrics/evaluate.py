@@ -33,8 +33,32 @@ def evaluate_predictions(
     Raises:
         ValueError: if a label column or a prediction is missing or differs in length.
     """
+    rows = known_rows(tasks, labels, predictions)
+    return {
+        task.name: (_binary if task.kind == "binary" else _regression)(*found)
+        for task, found in zip(tasks, rows, strict=True)
+    }
+
+
+def known_rows(
+    tasks: Sequence[Task], labels: Mapping[str, Any], predictions: Mapping[str, Any]
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Rows of each task whose label is known.
+
+    Args:
+        tasks: see `evaluate_predictions`.
+        labels: see `evaluate_predictions`.
+        predictions: see `evaluate_predictions`.
+
+    Returns:
+        list by task of labels, predictions and sample weights, float64 arrays
+        `(num_known,)`.
+
+    Raises:
+        ValueError: see `evaluate_predictions`.
+    """
     targets = read_targets(tasks, labels)
-    evaluated = {}
+    rows = []
     for i, task in enumerate(tasks):
         if task.name not in predictions:
             raise ValueError(
@@ -48,13 +72,12 @@ def evaluate_predictions(
                 f"`predictions` of task {task.name!r} must have a row per label. "
                 f"Received: {len(predicted)} predictions, {len(known)} labels."
             )
-        evaluate = _binary if task.kind == "binary" else _regression
-        evaluated[task.name] = evaluate(
-            np.asarray(targets.labels[i], np.float64)[known],
-            predicted[known],
-            np.asarray(targets.weights[i], np.float64)[known],
+        label, weight = (
+            np.asarray(column[i], np.float64)[known]
+            for column in (targets.labels, targets.weights)
         )
-    return evaluated
+        rows.append((label, predicted[known], weight))
+    return rows
 
 
 def _binary(
