@@ -7,24 +7,29 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from tf_mtl.export.calibration import Calibration
 from tf_mtl.export.signatures import input_specs
 from tf_mtl.models import TaskTrainer
 from tf_mtl.version import __version__
 
 
 def write_model_info(
-    folder: pathlib.Path, model: TaskTrainer, weights: Sequence[tf.Variable]
+    folder: pathlib.Path,
+    model: TaskTrainer,
+    weights: Sequence[tf.Variable],
+    calibration: Calibration | None,
 ) -> None:
     """Writes `assets.extra/model_info.json`, which TensorFlow leaves alone.
 
     It holds the tasks with their kinds, the columns of `serving_default` with dtype and
-    shape (None where any size will do), the number of weights, and the versions of this
-    package and of TensorFlow.
+    shape (None where any size will do), the number of weights, method and report of the
+    calibration, and the versions of this package and of TensorFlow.
 
     Args:
         folder: folder of the SavedModel.
         model: the model.
         weights: variables of the SavedModel.
+        calibration: what maps the probabilities, if anything does.
     """
     info = {
         "tasks": [{"name": task.name, "kind": task.kind} for task in model.tasks],
@@ -33,6 +38,8 @@ def write_model_info(
             for name, spec in input_specs(model).items()
         },
         "num_weights": sum(math.prod(weight.shape) for weight in weights),
+        "calibration": calibration
+        and {"method": calibration.method, "tasks": calibration.report},
         "tf_mtl_version": __version__,
         "tensorflow_version": tf.__version__,
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_mtl.export.calibration import Calibration
 from tf_mtl.export.model_info import write_model_info
 from tf_mtl.export.signatures import make_signatures
 from tf_mtl.export.versions import publish
@@ -16,7 +17,10 @@ from tf_mtl.models import MultiTask, TaskTrainer
 
 
 def save(
-    model: TaskTrainer, path: str | os.PathLike[str], version: int | None = None
+    model: TaskTrainer,
+    path: str | os.PathLike[str],
+    version: int | None = None,
+    calibration: Calibration | None = None,
 ) -> str:
     """Saves a model for serving, as the next version below a folder.
 
@@ -46,6 +50,8 @@ def save(
         model: built `MultiTaskModel` with adapted `features`, or `MultiTask`.
         path: string or path. Local folder of the versions, made if it is absent.
         version: positive int. None takes the one after the largest, 1 at first.
+        calibration: what `fit_calibration` made of validation predictions; the export
+            answers with the probabilities that it gives.
 
     Returns:
         string. The version folder, `path/<version>`. It appears complete or not at all,
@@ -54,21 +60,23 @@ def save(
     Raises:
         TypeError: if `model` is of another kind.
         ValueError: if `model` is not built or its features are not adapted, an input
-            cannot be named in a signature, `version` is not positive or `path` a URL.
+            cannot be named in a signature, `version` is not positive, `path` is a URL,
+            or `calibration` maps what is no binary task.
         NotADirectoryError: if `path` is a file.
         FileExistsError: if `version` exists.
     """
     _check_model(model)
+    _check_calibration(calibration, model)
 
     def write(folder: pathlib.Path) -> None:
         with freezing() as frozen:
-            signatures = make_signatures(model)
+            signatures = make_signatures(model, calibration)
         module = tf.Module()
         variables = [v.value for v in model.variables] + frozen
         module.weights = _used(variables, signatures.values())
         module.lookup_tables = _lookup_tables(model, signatures.values())
         tf.saved_model.save(module, str(folder), signatures=signatures)
-        write_model_info(folder, model, module.weights)
+        write_model_info(folder, model, module.weights, calibration)
 
     return publish(path, write, version)
 
@@ -92,6 +100,18 @@ def _check_model(model: TaskTrainer) -> None:
         raise ValueError(
             "`model` must be built: it has no weights yet. Received: "
             f"model={model.name!r}. Train it, or call it on a batch, before `save`."
+        )
+
+
+def _check_calibration(calibration: Calibration | None, model: TaskTrainer) -> None:
+    if calibration is None:
+        return
+    binary = {task.name for task in model.tasks if task.kind == "binary"}
+    if not set(calibration.parameters) <= binary:
+        raise ValueError(
+            "`calibration` must map binary tasks of the model. Received: maps of "
+            f"{sorted(calibration.parameters)}, binary tasks {sorted(binary)}. Fit it "
+            "on predictions of this model."
         )
 
 

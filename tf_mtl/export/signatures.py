@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl.export.calibration import Calibration
 from tf_mtl.models import TaskTrainer
 
 # What TensorFlow can name a graph node, and so an input of a signature.
@@ -45,7 +46,7 @@ def input_specs(model: TaskTrainer) -> dict[str, tf.TensorSpec]:
 
 
 def make_signatures(
-    model: TaskTrainer,
+    model: TaskTrainer, calibration: Calibration | None = None
 ) -> dict[str, tf.types.experimental.ConcreteFunction]:
     """Traces the functions that an export answers by.
 
@@ -56,6 +57,7 @@ def make_signatures(
 
     Args:
         model: built model.
+        calibration: what maps the probabilities. None: they stay as they are.
 
     Returns:
         dict of signature name to traced function.
@@ -64,17 +66,23 @@ def make_signatures(
         ValueError: see `input_specs`.
     """
     specs = input_specs(model)
+
+    def predict(inputs: Any) -> dict[str, tf.Tensor]:
+        found = model.predictions(inputs)
+        found = {name: tf.cast(each, tf.float32) for name, each in found.items()}
+        return found if calibration is None else calibration(found)
+
     if model.features is None:
         structure = _structure(model.network)
 
         def from_network_inputs(inputs: Mapping[str, tf.Tensor]) -> Any:
             flat = [inputs[name] for name in specs]
-            return model.predictions(keras.tree.pack_sequence_as(structure, flat))
+            return predict(keras.tree.pack_sequence_as(structure, flat))
 
         return {"serving_default": _trace(from_network_inputs, specs)}
 
     def from_columns(raw: Mapping[str, Any]) -> Any:
-        return model.predictions(model.features(raw))
+        return predict(model.features(raw))
 
     def from_examples(examples: tf.Tensor) -> Any:
         spec = model.features.parsing_spec()
@@ -130,10 +138,6 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _trace(
-    predict: Callable[[Any], dict[str, tf.Tensor]], spec: Any
+    serve: Callable[[Any], dict[str, tf.Tensor]], spec: Any
 ) -> tf.types.experimental.ConcreteFunction:
-    def serve(inputs: Any) -> dict[str, tf.Tensor]:
-        outputs = predict(inputs)
-        return {name: tf.cast(output, tf.float32) for name, output in outputs.items()}
-
     return tf.function(serve, input_signature=[spec]).get_concrete_function()
