@@ -24,6 +24,7 @@ def test_model_info_describes_the_export(trained):
         },
         "num_weights": sum(math.prod(w.shape) for w in trained.model.weights),
         "calibration": None,
+        "score": None,
         "tf_mtl_version": tf_mtl.__version__,
         "tensorflow_version": tf.__version__,
     }

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from tf_mtl.export.calibration import Calibration
+from tf_mtl.export.score import Score
 from tf_mtl.export.signatures import input_specs
 from tf_mtl.models import TaskTrainer
 from tf_mtl.version import __version__
@@ -18,18 +19,21 @@ def write_model_info(
     model: TaskTrainer,
     weights: Sequence[tf.Variable],
     calibration: Calibration | None,
+    score: Score | None,
 ) -> None:
     """Writes `assets.extra/model_info.json`, which TensorFlow leaves alone.
 
     It holds the tasks with their kinds, the columns of `serving_default` with dtype and
     shape (None where any size will do), the number of weights, method and report of the
-    calibration, and the versions of this package and of TensorFlow.
+    calibration, formula and weights of the score, and the versions of this package and
+    of TensorFlow.
 
     Args:
         folder: folder of the SavedModel.
         model: the model.
         weights: variables of the SavedModel.
         calibration: what maps the probabilities, if anything does.
+        score: what is made of them, if anything is.
     """
     info = {
         "tasks": [{"name": task.name, "kind": task.kind} for task in model.tasks],
@@ -40,6 +44,7 @@ def write_model_info(
         "num_weights": sum(math.prod(weight.shape) for weight in weights),
         "calibration": calibration
         and {"method": calibration.method, "tasks": calibration.report},
+        "score": score and score.get_config(),
         "tf_mtl_version": __version__,
         "tensorflow_version": tf.__version__,
     }

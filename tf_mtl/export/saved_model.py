@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tf_mtl.export.calibration import Calibration
 from tf_mtl.export.model_info import write_model_info
+from tf_mtl.export.score import Score
 from tf_mtl.export.signatures import make_signatures
 from tf_mtl.export.versions import publish
 from tf_mtl.freezing import freezing
@@ -21,6 +22,7 @@ def save(
     path: str | os.PathLike[str],
     version: int | None = None,
     calibration: Calibration | None = None,
+    score: Score | str | None = None,
 ) -> str:
     """Saves a model for serving, as the next version below a folder.
 
@@ -35,7 +37,9 @@ def save(
     * `serving_default` takes the raw columns of `features` by their names; without
       `features`, the inputs of the network;
     * `serve_examples` takes serialized `tf.Example`s as `examples`, string `(batch,)`;
-      it needs `features`. An absent feature is a missing value.
+      it needs `features`. An absent feature is a missing value;
+    * `serving_default_weighted` and `serve_examples_weighted`, if the score has
+      weights, take one more input for each: float32 `(batch,)` or `(1,)` by its name.
 
     `assets.extra/model_info.json` lists tasks, columns, sizes and versions.
 
@@ -52,6 +56,7 @@ def save(
         version: positive int. None takes the one after the largest, 1 at first.
         calibration: what `fit_calibration` made of validation predictions; the export
             answers with the probabilities that it gives.
+        score: formula of one more output, `score`, from the (calibrated) predictions.
 
     Returns:
         string. The version folder, `path/<version>`. It appears complete or not at all,
@@ -61,22 +66,25 @@ def save(
         TypeError: if `model` is of another kind.
         ValueError: if `model` is not built or its features are not adapted, an input
             cannot be named in a signature, `version` is not positive, `path` is a URL,
-            or `calibration` maps what is no binary task.
+            `calibration` maps what is no binary task, or `score` names what is no task.
         NotADirectoryError: if `path` is a file.
         FileExistsError: if `version` exists.
     """
     _check_model(model)
     _check_calibration(calibration, model)
+    score = Score(score) if isinstance(score, str) else score
+    if score is not None:
+        score.check_tasks([task.name for task in model.tasks])
 
     def write(folder: pathlib.Path) -> None:
         with freezing() as frozen:
-            signatures = make_signatures(model, calibration)
+            signatures = make_signatures(model, calibration, score)
         module = tf.Module()
         variables = [v.value for v in model.variables] + frozen
         module.weights = _used(variables, signatures.values())
         module.lookup_tables = _lookup_tables(model, signatures.values())
         tf.saved_model.save(module, str(folder), signatures=signatures)
-        write_model_info(folder, model, module.weights, calibration)
+        write_model_info(folder, model, module.weights, calibration, score)
 
     return publish(path, write, version)
 

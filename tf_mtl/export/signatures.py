@@ -9,10 +9,15 @@ import keras
 import tensorflow as tf
 
 from tf_mtl.export.calibration import Calibration
+from tf_mtl.export.score import Score
 from tf_mtl.models import TaskTrainer
 
 # What TensorFlow can name a graph node, and so an input of a signature.
 _NODE_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_./>-]*")
+# Inputs of a signature, by name; and what makes inputs of the model of them.
+Specs = Mapping[str, tf.TensorSpec]
+Read = Callable[[Mapping[str, tf.Tensor]], Any]
+
 _AUTOMATIC_NAME = re.compile(r"keras_tensor(_\d+)?")
 
 
@@ -46,53 +51,82 @@ def input_specs(model: TaskTrainer) -> dict[str, tf.TensorSpec]:
 
 
 def make_signatures(
-    model: TaskTrainer, calibration: Calibration | None = None
+    model: TaskTrainer,
+    calibration: Calibration | None = None,
+    score: Score | None = None,
 ) -> dict[str, tf.types.experimental.ConcreteFunction]:
     """Traces the functions that an export answers by.
 
     `serving_default` takes the inputs of `input_specs`; `serve_examples`, for a model
     with `features`, takes serialized `tf.Example`s in a string tensor `examples` of
     shape `(batch,)`. Both give what `model.predict` gives: float32 tensors of shape
-    `(batch,)` by task name, probabilities of binary tasks and values of regressions.
+    `(batch,)` by task name, probabilities of binary tasks and values of regressions;
+    and `score`, if there is one.
+
+    TensorFlow Serving wants every input of a signature. So that weights of the score
+    are no duty, signatures of their own take them: `serving_default_weighted` and
+    `serve_examples_weighted` have one more input for each, float32 `(batch,)` or `(1,)`
+    by its name.
 
     Args:
         model: built model.
         calibration: what maps the probabilities. None: they stay as they are.
+        score: what is made of the mapped predictions.
 
     Returns:
         dict of signature name to traced function.
 
     Raises:
-        ValueError: see `input_specs`.
+        ValueError: see `input_specs`; or if a weight has the name of an input.
     """
+    reading = _reading_functions(model)
+    weights = list(score.weights) if score is not None else []
+    weight_specs = {name: tf.TensorSpec([None], tf.float32, name) for name in weights}
+
+    def trace(
+        read: Read, specs: Specs, weights: Sequence[str]
+    ) -> tf.types.experimental.ConcreteFunction:
+        _check_names([*specs, *weights])
+
+        def serve(given: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            found = model.predictions(read({name: given[name] for name in specs}))
+            found = {name: tf.cast(each, tf.float32) for name, each in found.items()}
+            if calibration is not None:
+                found = calibration(found)
+            if score is not None:
+                replaced = {name: given[name] for name in weights}
+                found["score"] = score(found, replaced)
+            return found
+
+        signature = dict(specs) | {name: weight_specs[name] for name in weights}
+        return tf.function(serve, input_signature=[signature]).get_concrete_function()
+
+    signatures = {name: trace(*each, ()) for name, each in reading.items()}
+    if weights:
+        for name, each in reading.items():
+            signatures[f"{name}_weighted"] = trace(*each, weights)
+    return signatures
+
+
+def _reading_functions(model: TaskTrainer) -> dict[str, tuple[Read, Specs]]:
+    """By signature: what makes inputs of the model of those of the signature."""
     specs = input_specs(model)
-
-    def predict(inputs: Any) -> dict[str, tf.Tensor]:
-        found = model.predictions(inputs)
-        found = {name: tf.cast(each, tf.float32) for name, each in found.items()}
-        return found if calibration is None else calibration(found)
-
     if model.features is None:
         structure = _structure(model.network)
 
-        def from_network_inputs(inputs: Mapping[str, tf.Tensor]) -> Any:
-            flat = [inputs[name] for name in specs]
-            return predict(keras.tree.pack_sequence_as(structure, flat))
+        def from_network_inputs(given: Mapping[str, tf.Tensor]) -> Any:
+            return keras.tree.pack_sequence_as(structure, list(given.values()))
 
-        return {"serving_default": _trace(from_network_inputs, specs)}
+        return {"serving_default": (from_network_inputs, specs)}
 
-    def from_columns(raw: Mapping[str, Any]) -> Any:
-        return predict(model.features(raw))
-
-    def from_examples(examples: tf.Tensor) -> Any:
+    def from_examples(given: Mapping[str, tf.Tensor]) -> Any:
         spec = model.features.parsing_spec()
-        return from_columns(tf.io.parse_example(examples, spec))
+        return model.features(tf.io.parse_example(given["examples"], spec))
 
+    examples = tf.TensorSpec([None], tf.string, name="examples")
     return {
-        "serving_default": _trace(from_columns, specs),
-        "serve_examples": _trace(
-            from_examples, tf.TensorSpec([None], tf.string, name="examples")
-        ),
+        "serving_default": (model.features, specs),
+        "serve_examples": (from_examples, {"examples": examples}),
     }
 
 
@@ -133,11 +167,5 @@ def _check_names(names: Sequence[str]) -> None:
             "`model` must read inputs that a signature can name: letters and digits, "
             "then also `_ . / > -`, no Python keyword, no two that differ in case or "
             f"marks only. Received: {wrong}. Rename the columns in the data and in "
-            "`features`."
+            "`features`, or the weights of the score."
         )
-
-
-def _trace(
-    serve: Callable[[Any], dict[str, tf.Tensor]], spec: Any
-) -> tf.types.experimental.ConcreteFunction:
-    return tf.function(serve, input_signature=[spec]).get_concrete_function()
