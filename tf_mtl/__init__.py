@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         models,
         optimizers,
         routing,
+        serving,
     )
     from tf_mtl.models import MultiTask
     from tf_mtl.tasks import Task
@@ -37,6 +38,7 @@ __all__ = [
     "models",
     "optimizers",
     "routing",
+    "serving",
 ]
 
 _HOMES = {"MultiTask": "tf_mtl.models", "Task": "tf_mtl.tasks"}

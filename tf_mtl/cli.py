@@ -18,6 +18,7 @@ COMMANDS = (
     "train",
     "compare",
     "evaluate",
+    "serve",
     "bench step",
     "bench serving",
     "bench models",

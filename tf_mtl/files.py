@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and folders of versions."""
 
 import contextlib
 import json
@@ -37,3 +37,21 @@ def write_text(path: pathlib.Path, text: str) -> None:
 def write_json(path: pathlib.Path, content: Any) -> None:
     """Writes what `json` can write in one step, see `replacing`."""
     write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def version_folders(path: pathlib.Path) -> dict[int, pathlib.Path]:
+    """Folders that are named by a number, as TensorFlow Serving reads them.
+
+    Args:
+        path: folder of a model.
+
+    Returns:
+        dict of number to folder; empty where `path` is no folder.
+    """
+    if not path.is_dir():
+        return {}
+    return {
+        int(entry.name): entry
+        for entry in path.iterdir()
+        if entry.name.isascii() and entry.name.isdigit() and entry.is_dir()
+    }

@@ -9,6 +9,8 @@ import time
 import uuid
 from collections.abc import Callable
 
+from tf_mtl.files import version_folders
+
 # TensorFlow Serving reads numbered folders only, so it never sees these.
 _TEMPORARY = ".tmp-"
 _LEFTOVER_SECONDS = 24 * 60 * 60
@@ -26,7 +28,7 @@ def latest(path: str | os.PathLike[str]) -> str:
     Raises:
         FileNotFoundError: if there is no version.
     """
-    found = _versions(pathlib.Path(path))
+    found = version_folders(pathlib.Path(path))
     if not found:
         raise FileNotFoundError(
             "`path` must hold a version folder, named by a number. "
@@ -62,7 +64,7 @@ def publish(
     """
     _check_version(version)
     parent = _make_parent(path)
-    if version in _versions(parent):
+    if version in version_folders(parent):
         raise _version_exists(parent, version)
     _remove_leftovers(parent)
     temporary = parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
@@ -102,16 +104,6 @@ def _make_parent(path: str | os.PathLike[str]) -> pathlib.Path:
     return parent
 
 
-def _versions(parent: pathlib.Path) -> dict[int, pathlib.Path]:
-    if not parent.is_dir():
-        return {}
-    return {
-        int(entry.name): entry
-        for entry in parent.iterdir()
-        if entry.name.isascii() and entry.name.isdigit() and entry.is_dir()
-    }
-
-
 def _remove_leftovers(parent: pathlib.Path) -> None:
     # A young one may belong to a save that is under way.
     oldest = time.time() - _LEFTOVER_SECONDS
@@ -125,7 +117,7 @@ def _rename(
     temporary: pathlib.Path, parent: pathlib.Path, version: int | None
 ) -> pathlib.Path:
     while True:
-        number = version or max(_versions(parent), default=0) + 1
+        number = version or max(version_folders(parent), default=0) + 1
         target = parent / str(number)
         try:
             os.rename(temporary, target)

@@ -1,0 +1,126 @@
+"""The server: start, stop, limits, and the command line."""
+
+import signal
+import subprocess
+import sys
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+)
+
+from tf_mtl.serving import Server, ServerConfig
+
+from .conftest import RAW, examples_request, status_of
+
+
+def connect(port):
+    return grpc.insecure_channel(f"127.0.0.1:{port}")
+
+
+def predict(channel, model="feed", **kwargs):
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    return stub.Predict(examples_request(RAW, model), **kwargs)
+
+
+def test_health_is_told(channel):
+    stub = health_pb2_grpc.HealthStub(channel)
+    for service in ("", "tensorflow.serving.PredictionService"):
+        request = health_pb2.HealthCheckRequest(service=service)
+        assert stub.Check(request).status == health_pb2.HealthCheckResponse.SERVING
+    request = health_pb2.HealthCheckRequest(service="other")
+    assert status_of(stub.Check, request)[0] == grpc.StatusCode.NOT_FOUND
+
+
+def test_metadata_has_the_signatures(stub, feed):
+    request = get_model_metadata_pb2.GetModelMetadataRequest()
+    request.model_spec.name = "feed"
+    assert "`metadata_field` must be" in status_of(stub.GetModelMetadata, request)[1]
+    request.metadata_field.append("signature_def")
+    response = stub.GetModelMetadata(request)
+    assert response.model_spec.version.value == 1
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    assert response.metadata["signature_def"].Unpack(signatures)
+    assert set(signatures.signature_def) == {"serving_default", "serve_examples"}
+    inputs = signatures.signature_def["serving_default"].inputs
+    assert set(inputs) == set(feed.model.features.raw_signature())
+
+
+def test_models_are_reloaded(base_path, tmp_path):
+    (tmp_path / "empty").mkdir()
+    config = ServerConfig(model_base_path=base_path, port=0)
+    with Server(config) as server, connect(server.port) as channel:
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+
+        def status(name):
+            request = get_model_status_pb2.GetModelStatusRequest()
+            request.model_spec.name = name
+            (found,) = stub.GetModelStatus(request).model_version_status
+            return found.version, found.state
+
+        available = get_model_status_pb2.ModelVersionStatus.State.AVAILABLE
+        assert status("feed") == (1, available)
+        request = model_management_pb2.ReloadConfigRequest()
+        models = request.config.model_config_list.config
+        models.add(name="renamed", base_path=base_path)
+        assert stub.HandleReloadConfigRequest(request).status.error_code == 0
+        assert status("renamed") == (1, available)
+        assert predict(channel, "renamed").model_spec.name == "renamed"
+        assert status_of(status, "feed")[0] == grpc.StatusCode.NOT_FOUND
+        models[0].base_path = str(tmp_path / "empty")
+        code, message = status_of(stub.HandleReloadConfigRequest, request)
+        assert code == grpc.StatusCode.INVALID_ARGUMENT
+        assert "must hold a version folder" in message
+        assert status("renamed") == (1, available)
+
+
+def test_taken_port_is_an_error(server, base_path):
+    with pytest.raises(OSError, match=f"`port` must be free.*:{server.port}"):
+        Server(ServerConfig(model_base_path=base_path, port=server.port)).start()
+
+
+def test_model_that_cannot_be_loaded_is_an_error(tmp_path):
+    (tmp_path / "1").mkdir()
+    with pytest.raises(ValueError, match="All models must be such.*SavedModel"):
+        Server(ServerConfig(model_base_path=str(tmp_path), port=0)).start()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "Either `model_base_path` or `model_config_file`"),
+        ({"model_base_path": "a", "model_config_file": "b"}, "Either"),
+        ({"model_base_path": "a", "concurrency": -1}, "`concurrency` must be at least"),
+        ({"model_base_path": "a", "queue_size": -1}, "`queue_size` must be at least 0"),
+    ],
+)
+def test_options_are_checked(fields, message):
+    with pytest.raises(ValueError, match=message):
+        ServerConfig(**fields)
+
+
+def test_command_serves_without_keras_until_it_is_told_to_stop(base_path):
+    names = ("keras", "tf_keras", "tf_mtl.models", "tf_mtl.export")
+    code = (
+        f"import sys; [sys.modules.__setitem__(n, None) for n in {names}]\n"
+        "from tf_mtl import cli; sys.exit(cli.main(sys.argv[1:]))"
+    )
+    command = ["serve", f"--model_base_path={base_path}", "--port=0"]
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, *command], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        port = child.stdout.readline().rsplit(" ", 1)[1].strip().rstrip(".")
+        with connect(port) as channel:
+            assert predict(channel).outputs["click"].float_val
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(timeout=30) == 0
+    finally:
+        child.kill()
+        child.stdout.close()

@@ -1,0 +1,51 @@
+r"""Serve exported models by the protocols of TensorFlow Serving.
+
+Examples:
+  tf-mtl serve --model_base_path=saved_models/feed
+  tf-mtl serve --model_config_file=saved_models/models.config --port=8500
+
+New versions in the folder of a model replace old ones without a lost request; a removed
+version is rolled back. On SIGTERM open requests are answered, then the server ends.
+Other machines are let in by --host=0.0.0.0. For production there is TensorFlow Serving
+itself: docs/serving.md says how.
+"""
+
+import logging
+import signal
+import threading
+
+from absl import flags
+
+from tf_mtl.commands import options
+from tf_mtl.serving.config import ServerConfig
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Declares the options."""
+    options.define(ServerConfig, values)
+
+
+def run(values: flags.FlagValues) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    Raises:
+        ValueError: if the options do not fit, or a model cannot be served.
+        OSError: if a port is taken.
+    """
+    config = options.read(ServerConfig, values)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    from tf_mtl.serving import Server
+
+    stop = threading.Event()
+    handlers = {
+        number: signal.signal(number, lambda *_: stop.set())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        with Server(config) as server:
+            print(f"Serving on {config.host}: gRPC {server.port}.", flush=True)
+            stop.wait()
+            print("Stopping: open requests are answered.", flush=True)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -1,0 +1,27 @@
+"""Serving: a local server that speaks TensorFlow Serving's protocols.
+
+It needs the extra `serving`, and neither Keras nor the models of this package.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from tf_mtl.serving.config import ServerConfig
+
+if TYPE_CHECKING:
+    from tf_mtl.serving.server import Server
+
+__all__ = ["Server", "ServerConfig"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the server on first use: the command line reads the options only."""
+    if name != "Server":
+        raise AttributeError(f"module 'tf_mtl.serving' has no attribute {name!r}")
+    try:
+        from tf_mtl.serving.server import Server
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{error}. Serving needs its extra: pip install 'tf-mtl[serving]'.",
+            name=error.name,
+        ) from error
+    return Server

@@ -1,0 +1,63 @@
+"""ServerConfig: the options of a server, for the command line and for Python."""
+
+import dataclasses
+from typing import Any
+
+
+def _option(default: Any, text: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerConfig:
+    """What a server serves, where, and within which limits.
+
+    Each field has a `help` in its metadata, which the command line shows.
+    """
+
+    model_base_path: str = _option("", "Folder of the versions of one model.")
+    model_name: str = _option(
+        "", "How clients call the model. Default: the name of its folder."
+    )
+    model_config_file: str = _option(
+        "", "A models.config of TensorFlow Serving, instead of one folder."
+    )
+    host: str = _option("127.0.0.1", "Address to bind. 0.0.0.0 lets other machines in.")
+    port: int = _option(8500, "Port of gRPC. 0 takes a free one.")
+    poll_seconds: float = _option(
+        1.0, "Time between two looks for new versions, seconds."
+    )
+    concurrency: int = _option(
+        0, "Requests that are computed at a time. 0: as many as cores, at least 2."
+    )
+    queue_size: int = _option(
+        256, "Requests that may wait; more get RESOURCE_EXHAUSTED."
+    )
+    max_request_mb: int = _option(32, "Largest request, 2^20 bytes.")
+    drain_seconds: float = _option(
+        10.0, "Time that open requests get when the server is stopped, seconds."
+    )
+
+    def __post_init__(self) -> None:
+        if bool(self.model_base_path) == bool(self.model_config_file):
+            raise ValueError(
+                "Either `model_base_path` or `model_config_file` must be given. "
+                f"Received: model_base_path={self.model_base_path!r}, "
+                f"model_config_file={self.model_config_file!r}."
+            )
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value < least:
+                raise ValueError(
+                    f"`{name}` must be at least {least}. Received: {name}={value}."
+                )
+
+
+_LEAST = {
+    "port": 0,
+    "poll_seconds": 0.01,
+    "concurrency": 0,
+    "queue_size": 0,
+    "max_request_mb": 1,
+    "drain_seconds": 0,
+}

@@ -1,0 +1,48 @@
+"""What goes wrong with a request, in the words of gRPC."""
+
+import grpc
+import tensorflow as tf
+
+# gRPC sends messages in a trailer, and clients refuse long ones.
+_MAX_MESSAGE = 1000
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class RequestError(Exception):
+    """A request that gets no answer.
+
+    Args:
+        code: status code.
+        message: what is wrong.
+    """
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message[:_MAX_MESSAGE]
+
+
+def invalid_argument(message: str) -> RequestError:
+    """The error of a request that cannot be right."""
+    return RequestError(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def not_found(message: str) -> RequestError:
+    """The error of a request for something that is not there."""
+    return RequestError(grpc.StatusCode.NOT_FOUND, message)
+
+
+def failed_precondition(message: str) -> RequestError:
+    """The error of a request that this model cannot answer."""
+    return RequestError(grpc.StatusCode.FAILED_PRECONDITION, message)
+
+
+def from_tensorflow(error: tf.errors.OpError) -> RequestError:
+    """The error of a graph that refused its inputs: TensorFlow counts codes as gRPC."""
+    # What follows the first line names nodes of the graph.
+    return RequestError(_CODES[error.error_code], str(error.message).split("\n")[0])
+
+
+def internal(error: Exception) -> RequestError:
+    """The error of a defect: of the server, not of the request."""
+    return RequestError(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")

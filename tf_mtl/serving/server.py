@@ -1,0 +1,110 @@
+"""Server: models behind TensorFlow Serving's protocols, in one process."""
+
+import asyncio
+import os
+import threading
+from typing import Any
+
+from grpc_health.v1 import health_pb2
+
+from tf_mtl.serving import grpc_server, models_config
+from tf_mtl.serving.admission import Admission
+from tf_mtl.serving.config import ServerConfig
+from tf_mtl.serving.methods import make_methods
+from tf_mtl.serving.model_manager import ModelManager
+
+
+class Server:
+    """Serves models by gRPC, as TensorFlow Serving does.
+
+    It runs in threads of its own: one event loop, the threads that compute, and one
+    that looks for new versions.
+
+    Example:
+    ```python
+    config = ServerConfig(model_base_path="saved_models/feed", port=0)
+    with Server(config) as server:
+        channel = grpc.insecure_channel(f"127.0.0.1:{server.port}")
+    ```
+
+    Args:
+        config: what to serve, where, and within which limits.
+
+    Attributes:
+        port: int, port of gRPC, known after `start`.
+
+    Raises:
+        ValueError: if the configuration of models cannot be served.
+    """
+
+    def __init__(self, config: ServerConfig) -> None:
+        self.config = config
+        self.port = 0
+        if config.model_config_file:
+            served = models_config.read(config.model_config_file)
+        else:
+            served = models_config.one_model(config.model_base_path, config.model_name)
+        self._models = ModelManager(served, config.poll_seconds)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="serving")
+
+    def __enter__(self) -> "Server":
+        self.start()
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Loads the models, then opens the ports.
+
+        Raises:
+            ValueError: if a model cannot be loaded.
+            OSError: if a port is taken.
+        """
+        self._models.start()
+        self._thread.start()
+        try:
+            self._call(self._open())
+        except BaseException:
+            self._end()
+            raise
+
+    def stop(self) -> None:
+        """Takes no more requests, answers those that came in, and frees the models."""
+        self._call(self._drain())
+        self._end()
+
+    async def _open(self) -> None:
+        config = self.config
+        concurrency = config.concurrency or max(2, os.cpu_count() or 1)
+        self._admission = Admission(concurrency, config.queue_size)
+        methods = make_methods(self._models)
+        self._grpc, self._health = grpc_server.make_server(
+            methods, self._admission, config.max_request_mb * 2**20
+        )
+        self.port = self._bind(f"{config.host}:{config.port}")
+        await self._grpc.start()
+        for name in grpc_server.services(methods):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    def _bind(self, address: str) -> int:
+        try:
+            port = self._grpc.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"`port` must be free. Received: {address}.") from error
+        return port
+
+    async def _drain(self) -> None:
+        await self._health.enter_graceful_shutdown()
+        await self._grpc.stop(self.config.drain_seconds)
+        await asyncio.to_thread(self._admission.close)
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._models.stop()
+
+    def _call(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()

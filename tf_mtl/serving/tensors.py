@@ -1,0 +1,166 @@
+"""From tensors of a request to arrays, and from arrays to tensors of an answer."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
+
+from tf_mtl.serving.errors import invalid_argument
+
+# A request may say "a million times this value". 2^24 float32 are 64 MiB.
+_MAX_VALUES = 2**24
+_VALUE_FIELDS = {
+    tf.float32: "float_val",
+    tf.float64: "double_val",
+    tf.int8: "int_val",
+    tf.int16: "int_val",
+    tf.int32: "int_val",
+    tf.int64: "int64_val",
+    tf.uint8: "int_val",
+    tf.uint16: "int_val",
+    tf.uint32: "uint32_val",
+    tf.uint64: "uint64_val",
+    tf.bool: "bool_val",
+    tf.string: "string_val",
+}
+
+
+class TensorInfo(NamedTuple):
+    """Type of an input or output of a signature.
+
+    Attributes:
+        tensor: name of the tensor in the graph.
+        dtype: its type.
+        shape: its shape, of unknown rank or sizes where any will do.
+    """
+
+    tensor: str
+    dtype: tf.DType
+    shape: tf.TensorShape
+
+
+def decode(name: str, proto: tensor_pb2.TensorProto, info: TensorInfo) -> np.ndarray:
+    """Reads a tensor of a request.
+
+    Args:
+        name: of the input, for errors.
+        proto: the tensor: bytes in `tensor_content`, or values in the field of its
+            type. Of too few values the last one is repeated, as TensorFlow does.
+        info: what the signature wants.
+
+    Returns:
+        Array of the dtype and shape of the tensor; strings are bytes objects.
+
+    Raises:
+        RequestError: INVALID_ARGUMENT if dtype, shape or number of values are wrong.
+    """
+    if proto.dtype != info.dtype.as_datatype_enum:
+        raise invalid_argument(
+            f"input {name!r} must be of type {info.dtype.name}. "
+            f"Received: {_dtype_name(proto.dtype)}."
+        )
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    check_shape(name, shape, info)
+    size = math.prod(shape)
+    if proto.tensor_content:
+        return _from_content(name, proto.tensor_content, shape, size, info)
+    return _from_values(name, proto, shape, size, info)
+
+
+def check_shape(name: str, shape: tuple[int, ...], info: TensorInfo) -> None:
+    """Checks the shape of an input.
+
+    Args:
+        name: of the input, for errors.
+        shape: what came.
+        info: what the signature wants.
+
+    Raises:
+        RequestError: INVALID_ARGUMENT if it does not fit, or is too large.
+    """
+    wanted = info.shape
+    sizes = () if wanted.rank is None else wanted.as_list()
+    fits = wanted.rank is None or (
+        len(shape) == len(sizes)
+        and all(w is None or w == s for w, s in zip(sizes, shape, strict=True))
+    )
+    if not fits or any(size < 0 for size in shape):
+        raise invalid_argument(
+            f"input {name!r} must have shape {wanted}. Received: {shape}."
+        )
+    # NumPy has arrays of at most 64 dimensions, TensorFlow of 254.
+    if math.prod(shape) > _MAX_VALUES or len(shape) > 64:
+        raise invalid_argument(
+            f"input {name!r} must have at most {_MAX_VALUES} values in 64 dimensions. "
+            f"Received: shape {shape}."
+        )
+
+
+def encode(values: np.ndarray, proto: tensor_pb2.TensorProto) -> None:
+    """Writes a tensor of an answer into typed fields, as TensorFlow Serving does.
+
+    Args:
+        values: array.
+        proto: empty tensor, filled.
+    """
+    dtype = tf.as_dtype(values.dtype)
+    field = _VALUE_FIELDS.get(dtype)
+    if field is None:
+        proto.CopyFrom(tf.make_tensor_proto(values))
+        return
+    proto.dtype = dtype.as_datatype_enum
+    for size in values.shape:
+        proto.tensor_shape.dim.add().size = size
+    flat = values.ravel().tolist()
+    if dtype == tf.string:
+        flat = [tf.compat.as_bytes(value) for value in flat]
+    getattr(proto, field).extend(flat)
+
+
+def _from_content(
+    name: str, content: bytes, shape: tuple[int, ...], size: int, info: TensorInfo
+) -> np.ndarray:
+    # Of strings, the content has another form, which no client writes.
+    dtype = info.dtype.as_numpy_dtype
+    if info.dtype == tf.string or len(content) != size * np.dtype(dtype).itemsize:
+        raise invalid_argument(
+            f"input {name!r} must have the bytes of {size} values of type "
+            f"{info.dtype.name}. Received: {len(content)} bytes of `tensor_content`."
+        )
+    return np.frombuffer(content, dtype).reshape(shape)
+
+
+def _from_values(
+    name: str,
+    proto: tensor_pb2.TensorProto,
+    shape: tuple[int, ...],
+    size: int,
+    info: TensorInfo,
+) -> np.ndarray:
+    field = _VALUE_FIELDS.get(info.dtype)
+    if field is None:
+        try:
+            return tf.make_ndarray(proto)
+        except (TypeError, ValueError) as error:
+            raise invalid_argument(f"input {name!r}: {error}") from error
+    values = list(getattr(proto, field))
+    if len(values) > size or (size and not values):
+        raise invalid_argument(
+            f"input {name!r} must have {size} values in `{field}`, as its shape says. "
+            f"Received: {len(values)}."
+        )
+    values += values[-1:] * (size - len(values))
+    try:
+        array = np.array(values, info.dtype.as_numpy_dtype)
+    except OverflowError as error:
+        raise invalid_argument(f"input {name!r}: {error}") from error
+    return array.reshape(shape)
+
+
+def _dtype_name(enum: int) -> str:
+    try:
+        return tf.as_dtype(enum).name
+    except TypeError:
+        return f"number {enum}"
