@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_mtl.gradients import UniqueSlices, first_of_run, unique_slices
+from tf_mtl.gradients import UniqueSlices, unique_slices
+from tf_mtl.optimizers.rows import check_no_constraint, update_rows
 
 
 class LazyOptimizer(keras.optimizers.Optimizer, abc.ABC):
@@ -119,15 +120,8 @@ class LazyOptimizer(keras.optimizers.Optimizer, abc.ABC):
         for gradient, variable in zip(
             grads, trainable_variables or self._trainable_variables, strict=False
         ):
-            sparse = isinstance(gradient, tf.IndexedSlices)
-            if sparse and variable.constraint is not None:
-                raise ValueError(
-                    "`constraint` of a looked-up table must be None: it may couple "
-                    "rows, so Keras applies it to all of them at each step. "
-                    f"Received: constraint={variable.constraint} of variable "
-                    f"{variable.name!r}. Remove it (`weight_decay` bounds rows at "
-                    "the cost of the looked-up ones) or use the Keras optimizer."
-                )
+            if isinstance(gradient, tf.IndexedSlices):
+                check_no_constraint(variable)
         super().apply(
             [_Rows.of(g) if isinstance(g, tf.IndexedSlices) else g for g in grads],
             trainable_variables,
@@ -143,28 +137,14 @@ class LazyOptimizer(keras.optimizers.Optimizer, abc.ABC):
         if not isinstance(gradient, tf.IndexedSlices):
             super().update_step(gradient, variable, learning_rate)
             return
+        decay = self.weight_decay
+        if decay is not None and not self._use_weight_decay(variable):
+            decay = None
         # Rows are unique already, except where Keras has just summed the
-        # gradients of several replicas.
-        slices = unique_slices(gradient)
-        ids = slices.indices
-        dtype = keras.backend.result_type(variable.dtype, "float32")
-        values = tf.cast(slices.values, dtype)
-        learning_rate = tf.cast(learning_rate, dtype)
-        # `.value` is the resource: a gather of it reads rows, where a gather of the
-        # Keras variable first reads the table.
+        # gradients of several replicas. `.value` is the resource: a gather of it
+        # reads rows, where a gather of the Keras variable first reads the table.
         slots = [slot.value for slot in self.slots(variable)]
-        rows = [tf.cast(tf.gather(slot, ids), dtype) for slot in slots]
-        change, new_rows = self.row_update(values, rows, learning_rate)
-        if self.weight_decay is not None and self._use_weight_decay(variable):
-            table_rows = tf.cast(tf.gather(variable, ids), dtype)
-            change -= learning_rate * self.weight_decay * table_rows
-        # The difference makes each scatter wait for the gather of the same slot. If
-        # it could come first, XLA would keep the old slot by copying all of it.
-        changes = [new - old for new, old in zip(new_rows, rows, strict=True)]
-        live = tf.reshape(first_of_run(ids), [-1] + [1] * (values.shape.rank - 1))
-        for target, delta in zip([variable, *slots], [change, *changes], strict=True):
-            delta = tf.cast(tf.where(live, delta, 0.0), target.dtype)
-            target.scatter_add(tf.IndexedSlices(delta, ids))
+        update_rows(variable, slots, gradient, learning_rate, self.row_update, decay)
 
     def _backend_apply_gradients(
         self,

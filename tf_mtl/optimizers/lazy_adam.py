@@ -1,16 +1,16 @@
 """Adam on the looked-up rows of a table."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tf_mtl.optimizers.adam_rows import AdamRows
 from tf_mtl.optimizers.base import LazyOptimizer
 
 
 @keras.saving.register_keras_serializable(package="tf_mtl")
-class LazyAdam(LazyOptimizer, keras.optimizers.Adam):
+class LazyAdam(AdamRows, LazyOptimizer, keras.optimizers.Adam):
     """Adam that updates only the looked-up rows of a table.
 
     Dense gradients take the rule of `keras.optimizers.Adam`. The gradient `g` of a
@@ -94,17 +94,3 @@ class LazyAdam(LazyOptimizer, keras.optimizers.Adam):
         index = self._get_variable_index(variable)
         slots = [self._momentums[index], self._velocities[index]]
         return [*slots, self._velocity_hats[index]] if self.amsgrad else slots
-
-    def row_update(
-        self, gradient: tf.Tensor, slots: Sequence[tf.Tensor], learning_rate: tf.Tensor
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Row-wise rule, see `LazyOptimizer.row_update`."""
-        m, v, *v_max = slots
-        m += (1.0 - self.beta_1) * (gradient - m)
-        v += (1.0 - self.beta_2) * (tf.square(gradient) - v)
-        v_max = [tf.maximum(largest, v) for largest in v_max]
-        step = tf.cast(self.iterations + 1, gradient.dtype)
-        correction = tf.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
-        root = tf.sqrt(v_max[0] if self.amsgrad else v)
-        change = -learning_rate * correction * m / (root + self.epsilon)
-        return change, [m, v, *v_max]
