@@ -152,3 +152,19 @@ def test_all_finite_looks_at_every_gradient(bad):
     assert gradients.all_finite([])
     assert not gradients.all_finite([tf.ones(2), tf.constant([bad])])
     assert not gradients.all_finite([tf.ones(2), sparse])
+
+
+def test_private_variables_are_split_from_shared_ones():
+    own, first, second = random(4, 3), random(2), random(2)
+    rows = [[own, first, None], [None, second, None]]
+    private, shared = gradients.split_private(rows)
+    assert private == [own, None, None]
+    assert shared == [[None, first, None], [None, second, None]]
+
+
+def test_directions_go_to_their_variables(variables):
+    kernel, table, unused = variables
+    stacked = stack_rows(rows_with(slices([5, 1, 5]), slices([0])), variables)
+    directions = stacked.weighted_sum(tf.ones(2))
+    found = stacked.by_variable(directions, [unused, table, kernel])
+    assert found == [None, directions[1], directions[0]]

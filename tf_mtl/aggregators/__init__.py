@@ -1,5 +1,6 @@
 """Aggregators: from the gradients of several tasks to one update direction."""
 
+from tf_mtl.aggregators.aggregation import Aggregation
 from tf_mtl.aggregators.aligned_mtl import AlignedMTL
 from tf_mtl.aggregators.base import Aggregator
 from tf_mtl.aggregators.cagrad import CAGrad
@@ -42,6 +43,7 @@ from tf_mtl.aggregators.upgrad import UPGrad
 from tf_mtl.aggregators.uw import UncertaintyWeighting
 
 __all__ = [
+    "Aggregation",
     "Aggregator",
     "AlignedMTL",
     "CAGrad",

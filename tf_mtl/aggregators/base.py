@@ -68,6 +68,11 @@ class Aggregator(abc.ABC):
         return tf.convert_to_tensor(self.fallback_count)
 
     @property
+    def may_fall_back(self) -> bool:
+        """Whether a step can be without a result: not where weights are constant."""
+        return self.kind != "loss" or self.needs_losses
+
+    @property
     def needs_losses(self) -> bool:
         """Whether a call must give the values of the losses."""
         return self.uses_losses

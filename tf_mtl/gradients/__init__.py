@@ -2,6 +2,7 @@
 
 from tf_mtl.gradients.capture import (
     Gradient,
+    add_by_variable,
     add_gradients,
     add_penalty,
     all_finite,
@@ -11,6 +12,8 @@ from tf_mtl.gradients.capture import (
     share_of_replica,
     stack_rows,
 )
+from tf_mtl.gradients.private import split_private
+from tf_mtl.gradients.snapshot import Snapshot
 from tf_mtl.gradients.sparse import (
     UniqueSlices,
     first_of_run,
@@ -18,12 +21,19 @@ from tf_mtl.gradients.sparse import (
     unique_slices,
 )
 from tf_mtl.gradients.task_gradients import Block, TaskGradients
+from tf_mtl.gradients.updates import (
+    reached_only,
+    update_if_finite,
+    warn_of_skipped_updates,
+)
 
 __all__ = [
     "Block",
     "Gradient",
+    "Snapshot",
     "TaskGradients",
     "UniqueSlices",
+    "add_by_variable",
     "add_gradients",
     "add_penalty",
     "all_finite",
@@ -31,8 +41,12 @@ __all__ = [
     "global_norm",
     "map_gradient",
     "pull_back",
+    "reached_only",
     "share_of_replica",
+    "split_private",
     "stack_rows",
     "unique_ids",
     "unique_slices",
+    "update_if_finite",
+    "warn_of_skipped_updates",
 ]

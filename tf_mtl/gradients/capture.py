@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import tensorflow as tf
 
 from tf_mtl.gradients.replicas import num_replicas, replica_concat, replica_sum
-from tf_mtl.gradients.sparse import unique_ids
+from tf_mtl.gradients.sparse import unique_ids, unique_slices
 from tf_mtl.gradients.task_gradients import Block, TaskGradients
 
 # A gradient as `tf.GradientTape` gives it; `None` where nothing is reached.
@@ -112,6 +112,19 @@ def add_gradients(first: Gradient, second: Gradient) -> Gradient:
             first.dense_shape,
         )
     return tf.convert_to_tensor(first) + tf.convert_to_tensor(second)
+
+
+def add_by_variable(
+    first: Sequence[Gradient], second: Sequence[Gradient]
+) -> list[Gradient]:
+    """Sums of two lists over variables, rows of tables summed by id."""
+    totals = []
+    for pair in zip(first, second, strict=True):
+        total = add_gradients(*pair)
+        if isinstance(total, tf.IndexedSlices):
+            total = unique_slices(total)
+        totals.append(total)
+    return totals
 
 
 def all_finite(gradients: Sequence[Gradient]) -> tf.Tensor:

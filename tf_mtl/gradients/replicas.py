@@ -29,3 +29,8 @@ def replica_concat(tensor: tf.Tensor) -> tf.Tensor:
 def first_replica(variable: Any) -> Any:
     """The copy of a variable on the first replica; outside of a step it is read."""
     return getattr(variable, "values", (variable,))[0]
+
+
+def on_all_replicas(condition: tf.Tensor) -> tf.Tensor:
+    """Whether a bool scalar is True on all replicas."""
+    return replica_sum(tf.cast(condition, tf.int32)) == num_replicas()

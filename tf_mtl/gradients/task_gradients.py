@@ -75,6 +75,26 @@ class TaskGradients:
             for block in self.blocks
         ]
 
+    def by_variable(
+        self,
+        directions: Sequence[tf.Tensor | tf.IndexedSlices],
+        variables: Sequence[Any],
+    ) -> list[tf.Tensor | tf.IndexedSlices | None]:
+        """Directions of the blocks in the order of variables.
+
+        Args:
+            directions: one gradient per block, in block order.
+            variables: the variables that the rows were captured for.
+
+        Returns:
+            list over `variables`, `None` for a variable without a block.
+        """
+        found = {
+            id(block.variable): direction
+            for block, direction in zip(self.blocks, directions, strict=True)
+        }
+        return [found.get(id(variable)) for variable in variables]
+
     def combine(
         self, function: Callable[[list[tf.Tensor]], Sequence[tf.Tensor]]
     ) -> list[tf.Tensor | UniqueSlices]:

@@ -1,10 +1,11 @@
 """What `fit` does at the end of an epoch, for every model."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import keras
+
+from tf_mtl import gradients
 
 
 def with_own_callbacks(callbacks: Any) -> Any:
@@ -50,9 +51,4 @@ class SkippedUpdatesWarning(keras.callbacks.Callback):
         skipped = (logs or {}).get("skipped_updates", 0)
         if skipped and not self._is_warned:
             self._is_warned = True
-            warnings.warn(
-                f"{int(skipped)} update(s) of epoch {epoch + 1} were skipped, because "
-                "a loss or gradient was not finite. Look for non-finite values in the "
-                "features, labels or sample weights, or lower the learning rate.",
-                stacklevel=2,
-            )
+            gradients.warn_of_skipped_updates(epoch, int(skipped))

@@ -105,18 +105,10 @@ class MultiTask(TaskTrainer):
             penalty = self.penalty()
             losses = losses_fn(outputs)
         rows = [tape.gradient(loss, variables) for loss in losses]
-        is_shared = [_count(column) > 1 for column in zip(*rows, strict=True)]
-        self._check_attached(rows, is_shared)
-        private = [
-            None if shared else next((g for g in column if g is not None), None)
-            for column, shared in zip(zip(*rows, strict=True), is_shared, strict=True)
-        ]
-        kept = [
-            [g if shared else None for g, shared in zip(row, is_shared, strict=True)]
-            for row in rows
-        ]
+        private, shared = gradients.split_private(rows)
+        self._check_attached(shared)
         plain = gradients.add_penalty(tape, penalty, private, variables)
-        return plain, gradients.stack_rows(kept, variables)
+        return plain, gradients.stack_rows(shared, variables)
 
     def representation_backward(
         self, inputs: Any, losses_fn: LossesFn, weigh: Weigh | None
@@ -250,16 +242,15 @@ class MultiTask(TaskTrainer):
             )
         return self.network.get_layer(self.representation)
 
-    def _check_attached(
-        self, rows: Sequence[Sequence[gradients.Gradient]], is_shared: Sequence[bool]
-    ) -> None:
-        if not any(is_shared):
+    def _check_attached(self, shared: Sequence[Sequence[gradients.Gradient]]) -> None:
+        """Takes the rows of shared variables."""
+        reaches = [_count(row) > 0 for row in shared]
+        if not any(reaches):
             return
         detached = [
             task.name
-            for task, row in zip(self.tasks, rows, strict=True)
-            if task.name not in self.allow_detached
-            and not any(g is not None for g, s in zip(row, is_shared, strict=True) if s)
+            for task, reaches_any in zip(self.tasks, reaches, strict=True)
+            if not reaches_any and task.name not in self.allow_detached
         ]
         if detached:
             raise ValueError(

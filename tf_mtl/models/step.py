@@ -1,16 +1,15 @@
 """The gradients of one train step, from a batch to one gradient per variable."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from tf_mtl import gradients
-from tf_mtl.gradients.replicas import replica_sum
+from tf_mtl.aggregators import Aggregation
 from tf_mtl.models.losses import plain_losses, present_tasks, weighted_losses
 from tf_mtl.models.passes import Backward, Forward
 from tf_mtl.models.task_model import TaskModel
-from tf_mtl.models.updates import loss_scale, on_all_replicas
+from tf_mtl.models.updates import loss_scale
 from tf_mtl.tasks import Targets
 
 
@@ -25,7 +24,9 @@ class Step:
             an earlier step, and one backward pass will do.
     """
 
-    _forward: Forward  # Known once `_losses` was called.
+    # Known once `_losses` was called.
+    _forward: Forward
+    _aggregation: Aggregation
 
     def __init__(
         self, model: TaskModel, inputs: Any, targets: Targets, is_due: bool = True
@@ -50,29 +51,24 @@ class Step:
             None if g is None else gradients.share_of_replica(g)
             for g in backward.shared
         ]
-        totals = _added(backward.plain, shared)
+        totals = gradients.add_by_variable(backward.plain, shared)
         if not self.is_due:
             totals = self._limited(totals)
-        return _added(totals, backward.penalty), self._forward
-
-    # -- losses ------------------------------------------------------------------
+        return gradients.add_by_variable(totals, backward.penalty), self._forward
 
     def _losses(self, outputs: list[tf.Tensor]) -> list[tf.Tensor]:
         """Losses by task as they are differentiated. Remembers the forward pass."""
-        losses = plain_losses(self.model.tasks, outputs, self.targets)
+        model = self.model
+        losses = plain_losses(model.tasks, outputs, self.targets)
         self._forward = Forward(outputs, losses)
-        totals = tf.stop_gradient(self._total_losses())
-        factors = self.aggregator.loss_weights(totals, self.present) * self.scale
-        weighted = weighted_losses(self.model.tasks, losses)
-        return [
-            loss * factor
-            for loss, factor in zip(weighted, tf.unstack(factors), strict=True)
-        ]
-
-    def _total_losses(self) -> tf.Tensor:
-        """Losses with their static weights over all replicas, `(num_tasks,)`."""
-        losses = weighted_losses(self.model.tasks, self._forward.losses)
-        return replica_sum(tf.stack(losses))
+        self._aggregation = Aggregation(
+            self.aggregator,
+            weighted_losses(model.tasks, losses),
+            self.present,
+            self.scale,
+            model.row_method,
+        )
+        return self._aggregation.scaled_losses()
 
     # -- backward ----------------------------------------------------------------
 
@@ -113,44 +109,19 @@ class Step:
         """A backward pass per task, whose rows are aggregated variable by variable."""
         model = self.model
         plain, rows = model.task_gradients(self.inputs, self._losses, **routing)
-        if model.row_method is None:
-            directions = rows.weighted_sum(self._weights(rows.gramian()))
-        else:
-            usable = on_all_replicas(gradients.all_finite(plain))
-            directions = self._row_directions(model.row_method, rows, usable)
-        by_id = {
-            id(block.variable): direction
-            for block, direction in zip(rows.blocks, directions, strict=True)
-        }
-        shared = [by_id.get(id(v.value)) for v in model.trainable_variables]
+        directions = self._aggregation.directions(rows, plain)
+        shared = rows.by_variable(
+            directions, [v.value for v in model.trainable_variables]
+        )
         return Backward(plain, shared, [None] * len(plain))
 
     # -- aggregation -------------------------------------------------------------
 
     def _weights(self, gramian: tf.Tensor) -> tf.Tensor:
-        """Weights of the tasks from the Gramian of their scaled gradients."""
-        gramian = gramian / (self.scale * self.scale)
-        return self.aggregator.weights(gramian, self._total_losses(), self.present)
+        return self._aggregation.weights(gramian)
 
     def _earlier_weights(self, gramian: tf.Tensor) -> tf.Tensor:
-        """Weights of the tasks from an earlier step."""
-        del gramian
-        return self.aggregator.reuse(self.present)
-
-    def _row_directions(
-        self, method: Any, rows: gradients.TaskGradients, usable: tf.Tensor
-    ) -> list[gradients.Gradient]:
-        """One direction for each block of rows, times the loss scale."""
-        ids = [block.ids for block in rows.blocks]
-
-        def combine(blocks: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-            unscaled = [block / self.scale for block in blocks]
-            found = method.combine(
-                unscaled, self._total_losses(), self.present, ids, usable
-            )
-            return [direction * self.scale for direction in found]
-
-        return rows.combine(combine)
+        return self._aggregation.earlier_weights(gramian)
 
     def _limited(self, totals: list[gradients.Gradient]) -> list[gradients.Gradient]:
         """Applies `max_norm` to a direction whose Gramian is not known."""
@@ -168,16 +139,3 @@ class Step:
                 lambda g: g * tf.cast(factor, g.dtype), totals[i]
             )
         return totals
-
-
-def _added(
-    first: Sequence[gradients.Gradient], second: Sequence[gradients.Gradient]
-) -> list[gradients.Gradient]:
-    """Sums by variable, rows of tables summed by id."""
-    totals = []
-    for pair in zip(first, second, strict=True):
-        total = gradients.add_gradients(*pair)
-        if isinstance(total, tf.IndexedSlices):
-            total = gradients.unique_slices(total)
-        totals.append(total)
-    return totals

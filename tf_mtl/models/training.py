@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_mtl import aggregators
+from tf_mtl import aggregators, gradients
 from tf_mtl.datasets import records
 from tf_mtl.gradients.replicas import replica_sum
 from tf_mtl.models.compile_checks import check_compile, taskwise_optimizer
@@ -16,7 +16,7 @@ from tf_mtl.models.logs import TaskLogs
 from tf_mtl.models.losses import plain_losses, present_tasks
 from tf_mtl.models.passes import Forward
 from tf_mtl.models.task_model import TaskModel
-from tf_mtl.models.updates import Snapshot, apply_gradients, changing_weights
+from tf_mtl.models.updates import apply_gradients, changing_weights
 from tf_mtl.models.weight_reuse import found_gradients
 from tf_mtl.tasks import Targets, Task, read_targets
 
@@ -135,7 +135,9 @@ class TaskTrainer(TaskModel):
         inputs, labels, weight = keras.utils.unpack_x_y_sample_weight(data)
         targets = read_targets(self.tasks, labels, weight)
         # What a forward pass may change (running means) and what aggregation changes.
-        before = Snapshot([*changing_weights(self), *self.aggregator.step_variables])
+        before = gradients.Snapshot(
+            [*changing_weights(self), *self.aggregator.step_variables]
+        )
         found, forward = found_gradients(self, inputs, targets)
         is_ok = apply_gradients(
             self.optimizer, found, self.trainable_variables, forward.losses
@@ -192,11 +194,8 @@ class TaskTrainer(TaskModel):
     def _step_logs(self) -> dict[str, tf.Tensor]:
         """What is not a metric: counts that are kept as state."""
         logs = dict(self.extra_logs())
-        aggregator = self.aggregator
-        if aggregator is not None and (
-            aggregator.kind != "loss" or aggregator.needs_losses
-        ):
-            logs["fallbacks"] = aggregator.fallbacks()
+        if self.aggregator is not None and self.aggregator.may_fall_back:
+            logs["fallbacks"] = self.aggregator.fallbacks()
         return logs
 
     def _get_metrics_result_or_logs(self, logs: Any) -> Any:
