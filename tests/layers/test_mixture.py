@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_mtl.layers import mix, mix_gramian
+from tf_mtl.layers import mix, mix_gramian, mix_own
 
 GATES, BATCH, EXPERTS, UNITS = 3, 5, 4, 2
 RNG = np.random.default_rng(0)
@@ -46,6 +46,24 @@ def test_a_copy_of_the_experts_for_each_gate_keeps_the_gradients_apart():
     gradient = tape.gradient(mixed, copies)
     expected = np.repeat(WEIGHTS.transpose(0, 2, 1)[..., None], UNITS, axis=-1)
     np.testing.assert_allclose(gradient, expected, rtol=1e-6)
+
+
+def test_an_expert_with_an_owner_learns_from_that_gate_alone():
+    owners = (0, 2, 2, 1)
+    upstream = RNG.normal(size=(GATES, BATCH, UNITS)).astype("float32")
+    gates, experts = tf.constant(WEIGHTS), tf.constant(OUTPUTS)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([gates, experts])
+        mixed, free = mix_own(gates, experts, owners), mix(gates, experts)
+    np.testing.assert_array_equal(mixed, free)
+    found = tape.gradient(mixed, [gates, experts], upstream)
+    np.testing.assert_allclose(
+        found[0], tape.gradient(free, gates, upstream), rtol=1e-5, atol=1e-6
+    )
+    expected = np.stack(
+        [WEIGHTS[t, :, e, None] * upstream[t] for e, t in enumerate(owners)]
+    )
+    np.testing.assert_allclose(found[1], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_gramian_is_that_of_the_gradients_at_the_experts():

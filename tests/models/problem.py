@@ -240,6 +240,7 @@ ARCHITECTURES = {
     "single_task": _single_task,
     "snr_aver": _snr(models.SNRAver),
     "snr_trans": _snr(models.SNR),
+    "stem": _extraction(models.STEM, num_shared_experts=2),
     "split_mmoe": _split(models.SplitMMoE),
 }
 SHARING = sorted(set(ARCHITECTURES) - {"single_task"})

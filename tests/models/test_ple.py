@@ -285,7 +285,7 @@ def test_mixed_bfloat16_runs(batch):
         ({"num_shared_experts": 0}, "`num_shared_experts` must be at least 1"),
         ({"num_task_experts": 0}, "`num_task_experts` must be an int of at least 1"),
         ({"num_task_experts": [1, 2]}, "one for each of 3 tasks"),
-        ({"num_task_experts": [1, 0, 2]}, r"Received: num_task_experts=\(1, 0, 2\)"),
+        ({"num_task_experts": [1, 0, 2]}, r"Received: num_task_experts=\[1, 0, 2\]"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, match):

@@ -287,6 +287,7 @@ def test_output_that_takes_the_name_of_a_task_is_refused():
     ("name", "message"),
     [
         ("single_task", "must share variables"),
+        ("stem", "must have embeddings that its tasks share"),
         ("drgrad", "must not route"),
         ("aitm", "towers meet already"),
         ("esmm", "towers meet already"),

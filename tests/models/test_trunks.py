@@ -30,6 +30,8 @@ PRICE = FEATURES[3]
 HISTORY = dataclasses.replace(
     ITEM, name="history", column="seen", max_length=4, combiner=None
 )
+# Architectures that give each task embeddings of its own.
+OWN = ("single_task", "stem")
 ATTENTION = {"history": {"target_attention": {"query": "item", "hidden_units": [4]}}}
 
 # Features and arguments, as a command line would give them.
@@ -162,9 +164,7 @@ def test_batch_of_one_row(case):
 
 
 @pytest.mark.parametrize("trunk", ["compressed_interaction", "cross_network"])
-@pytest.mark.parametrize(
-    "name", sorted(set(ARCHITECTURES) - {"multi_task", "single_task"})
-)
+@pytest.mark.parametrize("name", sorted(set(ARCHITECTURES) - {"multi_task", *OWN}))
 def test_every_architecture_takes_trunk_and_pooling(name, trunk):
     specs = [USER, ITEM, PRICE, HISTORY]
     model = make_model(name, PAIR, features=specs, trunk=trunk, pooling=ATTENTION)
@@ -174,6 +174,12 @@ def test_every_architecture_takes_trunk_and_pooling(name, trunk):
     everyone = (frozenset(task.name for task in PAIR),)
     for part in parts(model):
         assert {groups[v.path] for v in part.trainable_variables} == {everyone}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_embeddings_of_each_task_take_no_trunk(name):
+    with pytest.raises(ValueError, match="takes no `trunk` or `pooling`"):
+        make_model(name, PAIR, features=[USER, ITEM], trunk="cross_network")
 
 
 def test_numbers_pass_an_interaction_by():

@@ -15,7 +15,7 @@ from tf_mtl.layers.hard_concrete import HardConcreteGate
 from tf_mtl.layers.information_transfer import InformationTransfer
 from tf_mtl.layers.initializers import PerSlice
 from tf_mtl.layers.interaction import Interaction
-from tf_mtl.layers.mixture import mix, mix_gramian
+from tf_mtl.layers.mixture import mix, mix_gramian, mix_own
 from tf_mtl.layers.personal_gate import PersonalGate
 from tf_mtl.layers.personal_mlp import PersonalMLP
 from tf_mtl.layers.registry import get, names, register
@@ -53,6 +53,7 @@ __all__ = [
     "get",
     "mix",
     "mix_gramian",
+    "mix_own",
     "names",
     "pool",
     "register",

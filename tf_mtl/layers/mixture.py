@@ -1,5 +1,6 @@
 """Mixtures of experts, one mixture per gate."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -19,9 +20,7 @@ def mix(gates: tf.Tensor, experts: tf.Tensor) -> Any:
         tensor of shape `(num_gates, batch, units)`.
     """
     values = experts if experts.shape.rank == 3 else experts[0]
-    # Sums over few experts: elementwise work that fuses, unlike tiny batched products.
     weights = [weight[..., None] for weight in tf.unstack(gates, axis=-1)]
-    terms = [w * u for w, u in zip(weights, tf.unstack(values), strict=True)]
 
     def grad(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         by_gate = [weight * upstream for weight in weights]
@@ -31,7 +30,37 @@ def mix(gates: tf.Tensor, experts: tf.Tensor) -> Any:
             to_experts = tf.stack(by_gate, axis=1)
         return _gate_gradient(upstream, values), to_experts
 
-    return tf.add_n(terms), grad
+    return _weighted_sum(weights, values), grad
+
+
+def mix_own(gates: tf.Tensor, experts: tf.Tensor, owners: Sequence[int]) -> tf.Tensor:
+    """Mixes expert outputs as `mix` does, but each expert learns from one gate alone.
+
+    To all other gates its output is a constant, whose weight they learn.
+
+    Args:
+        gates: tensor of shape `(num_gates, batch, num_experts)`.
+        experts: tensor of shape `(num_experts, batch, units)`.
+        owners: for each expert the index of the gate that it learns from.
+
+    Returns:
+        tensor of shape `(num_gates, batch, units)`.
+    """
+
+    @tf.custom_gradient
+    def mixed(gates: tf.Tensor, experts: tf.Tensor) -> Any:
+        weights = [weight[..., None] for weight in tf.unstack(gates, axis=-1)]
+
+        def grad(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            to_experts = [
+                weight[owner] * upstream[owner]
+                for weight, owner in zip(weights, owners, strict=True)
+            ]
+            return _gate_gradient(upstream, experts), tf.stack(to_experts)
+
+        return _weighted_sum(weights, experts), grad
+
+    return mixed(gates, experts)
 
 
 def mix_gramian(gates: tf.Tensor, cotangents: tf.Tensor) -> tf.Tensor:
@@ -56,6 +85,12 @@ def mix_gramian(gates: tf.Tensor, cotangents: tf.Tensor) -> tf.Tensor:
     # Few experts: a sum that fuses beats one small matrix product per row.
     of_gates = tf.reduce_sum(gates[:, :, None] * gates[:, None], axis=-1)
     return tf.reduce_sum(at_mixtures * of_gates, axis=0)
+
+
+def _weighted_sum(weights: Sequence[tf.Tensor], experts: tf.Tensor) -> tf.Tensor:
+    """Sum over few experts: elementwise work that fuses, unlike tiny products."""
+    pairs = zip(weights, tf.unstack(experts), strict=True)
+    return tf.add_n([weight * expert for weight, expert in pairs])
 
 
 def _gate_gradient(upstream: tf.Tensor, experts: tf.Tensor) -> tf.Tensor:

@@ -17,6 +17,7 @@ from tf_mtl.models.shared_bottom import SharedBottom
 from tf_mtl.models.single_task import SingleTask
 from tf_mtl.models.snr import SNR, SNRAver
 from tf_mtl.models.split_mmoe import DRGrad, SplitMMoE
+from tf_mtl.models.stem import STEM
 from tf_mtl.models.training import TaskTrainer
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "ProbabilityChain",
     "SNR",
     "SNRAver",
+    "STEM",
     "SharedBottom",
     "SingleTask",
     "SplitMMoE",

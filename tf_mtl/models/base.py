@@ -30,6 +30,9 @@ class MultiTaskModel(FeatureModel):
     belongs to one task, or is stacked and each slice belongs to one task. Towers and
     task inputs are walked back once for all tasks, what is below once per task.
 
+    Where tasks have embeddings of their own, a fourth function makes what comes of
+    them: `own_tensors`, which are private too.
+
     `representations` begins with `embed`: features -> vectors -> pooling of sequences
     -> trunk, one tensor that experts, bottoms and gates read.
 
@@ -59,12 +62,23 @@ class MultiTaskModel(FeatureModel):
         """What each tower reads: `(num_towers, batch, units)`.
 
         Tensors of `shared` may come with a leading axis of `num_tasks` equal copies;
-        towers of task `t` must then read copy `t` only.
+        towers of task `t` must then read copy `t` only. Those of `own_tensors` are
+        there as well, as they are.
         """
 
     @abc.abstractmethod
     def towers(self, task_inputs: tf.Tensor, training: bool) -> tf.Tensor:
         """Raw outputs `(num_tasks, batch)`."""
+
+    def own_tensors(self, inputs: Mapping[str, tf.Tensor], training: bool) -> Shared:
+        """What tasks make of the inputs by variables of their own. Here: nothing.
+
+        Returns:
+            dict of tensors `(num_tasks, batch, units)`, by names other than those of
+            the representations.
+        """
+        del inputs, training
+        return {}
 
     @property
     def tower_tasks(self) -> tuple[int, ...]:
@@ -82,7 +96,7 @@ class MultiTaskModel(FeatureModel):
         """Gramian of the task gradients at the shared representation.
 
         Args:
-            shared: what `representations` gave.
+            shared: what `representations` and `own_tensors` gave.
             cotangents: gradients at `task_inputs`, `(num_towers, batch, units)`.
 
         Returns:
@@ -111,6 +125,7 @@ class MultiTaskModel(FeatureModel):
     def task_outputs(self, inputs: Any, training: bool) -> list[tf.Tensor]:
         """Raw outputs by task, each float32 of shape `(batch,)`."""
         shared = self.representations(inputs, training)
+        shared = {**shared, **self.own_tensors(inputs, training)}
         outputs = self.towers(self.task_inputs(shared, training), training)
         return tf.unstack(tf.cast(outputs, tf.float32), len(self.tasks))
 
@@ -163,7 +178,7 @@ class MultiTaskModel(FeatureModel):
                 for name, tensor in shared.items()
             }
             tape.watch(copies)
-            read = self.task_inputs(copies, True)
+            read = self.task_inputs({**copies, **self.own_tensors(inputs, True)}, True)
             leaf = tf.stop_gradient(read)
             tape.watch(leaf)
             outputs = self.towers(leaf, True)
@@ -203,7 +218,8 @@ class MultiTaskModel(FeatureModel):
         variables = [v.value for v in self.trainable_variables]
         with tf.GradientTape(persistent=True) as tape:
             shared = self.representations(inputs, training=True)
-            read = self.task_inputs(shared, True)
+            tensors = {**shared, **self.own_tensors(inputs, True)}
+            read = self.task_inputs(tensors, True)
             leaf = tf.stop_gradient(read)
             tape.watch(leaf)
             outputs = self.towers(leaf, True)
@@ -215,7 +231,7 @@ class MultiTaskModel(FeatureModel):
         walks = [(list(range(len(variables))), cotangents)]
         if weigh is not None:
             weights = weigh(
-                replica_sum(self.representation_gramian(shared, cotangents))
+                replica_sum(self.representation_gramian(tensors, cotangents))
             )
             weighted = self._weighted_cotangents(cotangents, weights)
             # Below the towers, private variables (gates) take the plain cotangents and
@@ -253,14 +269,18 @@ class MultiTaskModel(FeatureModel):
                 name: tf.stop_gradient(tensor)
                 for name, tensor in self.representations(example, False).items()
             }
+            shared |= self.own_tensors(example, False)
             outputs = self.towers(self.task_inputs(shared, False), False)
             outputs = tf.unstack(outputs, num_tasks)
         reached = zip(*[tape.gradient(o, variables) for o in outputs], strict=True)
+        # Columns of these belong to one task each.
+        own = {id(v) for layer in self.own_embeddings for v in layer.variables}
         wrong = [
             v.path
             for v, found in zip(self.trainable_variables, reached, strict=True)
             if sum(g is not None for g in found) > 1
             and v.shape[0] != len(self.slice_tasks(v))
+            and id(v) not in own
         ]
         if wrong:
             raise ValueError(

@@ -64,9 +64,14 @@ class FeatureModel(TaskTrainer):
 
     # -- features to one tensor --------------------------------------------------
 
+    @property
+    def own_embeddings(self) -> list[FeatureEmbedding]:
+        """Embeddings whose tables have columns for each task."""
+        return [layer for layer in self._embeddings if layer.copies > 1]
+
     def count_parameters(self) -> int:
         """Number of trainable parameters beside the embedding tables."""
-        tables = {id(v) for v in self.embedding.trainable_variables}
+        tables = {id(v) for layer in self._embeddings for v in layer.variables}
         return sum(
             math.prod(v.shape) for v in self.trainable_variables if id(v) not in tables
         )
@@ -121,8 +126,8 @@ class FeatureModel(TaskTrainer):
         """
         del input_shape
         self._tables = dict(self._tables or self.features.tables())
-        for layer in self.layers:
-            if isinstance(layer, FeatureEmbedding) and not layer.built:
+        for layer in self._embeddings:
+            if not layer.built:
                 layer.build(self._tables)
         self.built = True
         self.task_outputs(self.example_inputs(), training=False)
@@ -191,6 +196,10 @@ class FeatureModel(TaskTrainer):
 
     # -- parts -------------------------------------------------------------------
 
+    @property
+    def _embeddings(self) -> list[FeatureEmbedding]:
+        return [layer for layer in self.layers if isinstance(layer, FeatureEmbedding)]
+
     def _make_embedding(self) -> FeatureEmbedding:
         return FeatureEmbedding(
             self.features.features,
@@ -203,6 +212,15 @@ class FeatureModel(TaskTrainer):
         """Width of the vector of each feature with ids."""
         specs = self.features.features
         return {f.name: f.embedding_dim for f in specs if isinstance(f, IdFeature)}
+
+    def _refuse_trunk(self, instead: str) -> None:
+        """Refuses what tasks would share above embeddings of their own."""
+        if self.trunk is not None or self.pooling:
+            raise ValueError(
+                f"{type(self).__name__} gives each task embeddings of its own, so it "
+                "takes no `trunk` or `pooling`, which tasks would share. Received: "
+                f"trunk={self.trunk}, pooling={self.pooling}. {instead}"
+            )
 
     def _check_trunk(self) -> None:
         """Refuses an interaction of vectors that differ in width, or of only one."""

@@ -11,6 +11,7 @@ from tf_mtl.layers import StackedMLP, mix, mix_gramian
 from tf_mtl.layers.gates import DSelectKGate, SoftmaxGate, make_gate
 from tf_mtl.models.base import MultiTaskModel, Shared
 from tf_mtl.models.registry import register
+from tf_mtl.models.task_experts import expert_counts, owners_of, streams_of
 from tf_mtl.tasks import Task
 
 
@@ -80,25 +81,16 @@ class PLE(MultiTaskModel):
                 raise ValueError(
                     f"`{name}` must be at least 1. Received: {name}={value}."
                 )
-        if isinstance(num_task_experts, int):
-            counts = (num_task_experts,) * num_tasks
-        else:
-            counts = num_task_experts = tuple(num_task_experts)
-        if len(counts) != num_tasks or min(counts) < 1:
-            raise ValueError(
-                "`num_task_experts` must be an int of at least 1, or one for each of "
-                f"{num_tasks} tasks. Received: num_task_experts={num_task_experts}."
-            )
+        counts = expert_counts(num_task_experts, num_tasks)
         self.num_levels = num_levels
         self.num_shared_experts = num_shared_experts
-        self.num_task_experts = num_task_experts
+        self.num_task_experts = counts
         self.expert_units = tuple(expert_units)
         self.tower_units = tuple(tower_units)
         self.gate = gate if isinstance(gate, str) else dict(gate)
         self.dropout = dropout
         # Experts of tasks are one stack: those of the first task, then of the second.
-        self._counts = counts
-        self._owners = tuple(t for t, n in enumerate(counts) for _ in range(n))
+        self._owners = owners_of(counts)
         numbers = range(1, num_levels + 1)
         self.task_expert = [
             self._make_expert(len(self._owners), f"task_expert_{n}", n == 1)
@@ -205,7 +197,7 @@ class PLE(MultiTaskModel):
             return super().representation_gramian(shared, cotangents)
         at_streams, at_experts = self._split(cotangents)
         weights = self.task_gate[-2](shared["streams"])
-        most = max(self._counts)
+        most = max(self.num_task_experts)
         own = tf.reduce_sum(tf.square(weights[..., :most]), axis=-1)
         squares = tf.reduce_sum(tf.square(tf.cast(at_streams, tf.float32)), axis=-1)
         return (
@@ -272,8 +264,8 @@ class PLE(MultiTaskModel):
         self, level: int, streams: tf.Tensor, training: bool
     ) -> tf.Tensor:
         """Experts of all tasks, `(number of them, batch, units)`."""
-        if streams.shape.rank == 3 and max(self._counts) > 1:
-            streams = tf.stack([streams[task] for task in self._owners])
+        if streams.shape.rank == 3:
+            streams = streams_of(streams, self._owners)
         return self.task_expert[level](streams, training=training)
 
     def _mix(
@@ -281,17 +273,18 @@ class PLE(MultiTaskModel):
     ) -> tf.Tensor:
         """Mixtures of each task, `(num_tasks, batch, units)`."""
         weights = tf.cast(weights, task_experts.dtype)
-        starts = [self._owners.index(task) for task in range(len(self._counts))]
+        counts = self.num_task_experts
+        starts = [self._owners.index(task) for task in range(len(counts))]
         terms = []
-        for i in range(max(self._counts)):
+        for i in range(max(counts)):
             # A task without such an expert gives its first one the weight 0.
             places = [
                 start + (i if i < count else 0)
-                for start, count in zip(starts, self._counts, strict=True)
+                for start, count in zip(starts, counts, strict=True)
             ]
             own = tf.stack([task_experts[place] for place in places])
             terms.append(weights[..., i, None] * own)
-        shared = mix(weights[..., max(self._counts) :], shared_experts)
+        shared = mix(weights[..., max(counts) :], shared_experts)
         return tf.add_n([*terms, shared])
 
     def _split(self, task_inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

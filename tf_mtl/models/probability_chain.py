@@ -198,6 +198,11 @@ def _check_model(model: MultiTaskModel) -> None:
             "`model` must share variables between its tasks. Received: "
             f"{type(model).__name__}. Use SharedBottom."
         )
+    if model.own_embeddings:
+        raise ValueError(
+            "`model` must have embeddings that its tasks share, which the chain would "
+            f"share in part. Received: {type(model).__name__}. Use CGC."
+        )
     if isinstance(model, PartlySharedModel):
         raise ValueError(
             "`model` must have towers that belong to one task each, which the chain "

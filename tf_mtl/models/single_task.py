@@ -6,11 +6,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_mtl import gradients
 from tf_mtl.features import Feature, Preprocessor
 from tf_mtl.layers import FeatureEmbedding, StackedMLP
 from tf_mtl.models.base import MultiTaskModel, Shared
-from tf_mtl.models.passes import LossesFn, Route
 from tf_mtl.models.registry import register
 from tf_mtl.tasks import Task
 
@@ -44,12 +42,7 @@ class SingleTask(MultiTaskModel):
         super().__init__(features, tasks, **kwargs)
         self.units = tuple(units)
         self.dropout = dropout
-        if self.trunk is not None or self.pooling:
-            raise ValueError(
-                "SingleTask shares nothing between tasks, so it takes no `trunk` or "
-                f"`pooling`. Received: trunk={self.trunk}, pooling={self.pooling}. "
-                "Train a SharedBottom for each task instead."
-            )
+        self._refuse_trunk("Train a SharedBottom for each task instead.")
         self.tower = StackedMLP(
             len(self.tasks),
             self.units,
@@ -63,31 +56,22 @@ class SingleTask(MultiTaskModel):
     def representations(
         self, inputs: Mapping[str, tf.Tensor], training: bool
     ) -> Shared:
-        """Nothing is computed together: the inputs."""
-        return dict(inputs)
+        """Nothing is computed together."""
+        del inputs, training
+        return {}
+
+    def own_tensors(self, inputs: Mapping[str, tf.Tensor], training: bool) -> Shared:
+        """The embeddings of each task."""
+        embedded = self.embedding(inputs)
+        return {"embedded": embedded if len(self.tasks) > 1 else embedded[None]}
 
     def task_inputs(self, shared: Shared, training: bool) -> tf.Tensor:
-        """The embeddings of each task."""
-        embedded = self.embedding(shared)
-        return embedded if len(self.tasks) > 1 else embedded[None]
+        """The embeddings of each task, `(num_tasks, batch, units)`."""
+        return shared["embedded"]
 
     def towers(self, task_inputs: tf.Tensor, training: bool) -> tf.Tensor:
         """Raw outputs `(num_tasks, batch)`."""
         return self.tower(task_inputs, training=training)[..., 0]
-
-    def task_gradients(
-        self, inputs: Any, losses_fn: LossesFn, route: Route | None = None
-    ) -> tuple[list[gradients.Gradient], gradients.TaskGradients]:
-        """Plain gradients of all variables, and no rows."""
-        del route  # Nothing is shared that it could speak of.
-        variables = [v.value for v in self.trainable_variables]
-        with tf.GradientTape(persistent=True) as tape:
-            outputs = self.task_outputs(inputs, training=True)
-            penalty = self.penalty()
-            losses = losses_fn(outputs)
-        plain = tape.gradient(losses, variables)
-        plain = gradients.add_penalty(tape, penalty, plain, variables)
-        return plain, gradients.TaskGradients([], len(self.tasks))
 
     @property
     def has_shared_variables(self) -> bool:
