@@ -152,6 +152,20 @@ def _chain(tasks, **kwargs):
     return models.ProbabilityChain(_mmoe(tasks, **kwargs), _first_link(tasks))
 
 
+def _meta_heac(tasks, features=FEATURES, **kwargs):
+    return models.MetaHeac(
+        features,
+        tasks,
+        num_experts=3,
+        num_critics=2,
+        expert_units=WIDTHS,
+        tower_units=(3,),
+        gate_units=4,
+        task_embedding_dim=3,
+        **kwargs,
+    )
+
+
 def _first_link(tasks):
     """The second task has the first for its parent."""
     names = [task.name for task in tasks]
@@ -230,6 +244,7 @@ ARCHITECTURES = {
     "cross_stitch": _cross_stitch,
     "drgrad": _split(models.DRGrad),
     "esmm": _esmm,
+    "meta_heac": _meta_heac,
     "mmoe": _mmoe,
     "multi_task": _multi_task,
     "omoe": _omoe,

@@ -12,7 +12,7 @@ from tf_mtl.tasks import read_targets
 
 from . import problem
 
-NAMES = ["aitm", "chain", "esmm"]
+NAMES = ["aitm", "chain", "esmm", "meta_heac"]
 
 
 @pytest.fixture(scope="module")

@@ -291,6 +291,7 @@ def test_output_that_takes_the_name_of_a_task_is_refused():
         ("drgrad", "must not route"),
         ("aitm", "towers meet already"),
         ("esmm", "towers meet already"),
+        ("meta_heac", "towers meet already"),
     ],
 )
 def test_models_without_common_towers_are_refused(name, message):

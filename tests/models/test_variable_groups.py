@@ -52,6 +52,14 @@ EXPECTED = {
         "tower": EACH,
     },
     "shared_bottom": {"embedding": ALL, "bottom": ALL, "tower": EACH},
+    "meta_heac": {
+        "embedding": ALL,
+        "expert": ALL,
+        "expert_gate": ALL,
+        "task_embedding": EACH,
+        "critic_gate": ALL,
+        "critic": ALL,
+    },
     "mmoe": {"embedding": ALL, "expert": ALL, "gate": EACH, "tower": EACH},
     "omoe": {"embedding": ALL, "expert": ALL, "gate": ALL, "tower": EACH},
     # The tower of `click` is reached by `like` too, whose parent it is.

@@ -24,6 +24,7 @@ from tf_mtl.layers.stacked import StackedDense, StackedMLP
 from tf_mtl.layers.stitch import CrossStitchUnit, stitch, stitch_gramian
 from tf_mtl.layers.sub_network_routing import SubNetworkRouting
 from tf_mtl.layers.target_attention import TargetAttention
+from tf_mtl.layers.task_gate import TaskGate
 
 __all__ = [
     "CompressedInteraction",
@@ -50,6 +51,7 @@ __all__ = [
     "StackedMLP",
     "SubNetworkRouting",
     "TargetAttention",
+    "TaskGate",
     "get",
     "mix",
     "mix_gramian",

@@ -6,6 +6,7 @@ from tf_mtl.models.base import MultiTaskModel
 from tf_mtl.models.cross_stitch import CrossStitch
 from tf_mtl.models.esmm import ESMM
 from tf_mtl.models.feature_model import FeatureModel
+from tf_mtl.models.meta_heac import MetaHeac
 from tf_mtl.models.mmoe import MMoE
 from tf_mtl.models.multi_task import MultiTask
 from tf_mtl.models.partly_shared import PartlySharedModel
@@ -29,6 +30,7 @@ __all__ = [
     "ESMM",
     "FeatureModel",
     "MMoE",
+    "MetaHeac",
     "MultiTask",
     "MultiTaskModel",
     "PEPNet",
