@@ -9,11 +9,11 @@ Example:
 import pathlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from absl import app, flags
 
-from pipelines.store import Artifact, Execution, Run, Store
+from pipelines.store import Execution, Run, Store
 from tf_mtl.files import replacing
 
 _ROOT = flags.DEFINE_string("root", None, "Folder of the runs.", required=True)
@@ -52,8 +52,9 @@ def describe(store: Store, number: int | None = None) -> str:
 def draw(store: Store, path: pathlib.Path, number: int | None = None) -> None:
     """Draws the components of a run and the artifacts that pass between them.
 
-    An arrow is an artifact, named by the output. A dashed box is an execution of an
-    earlier run.
+    Boxes stand in their order; an arrow goes down from what wrote an artifact, then
+    right to what read it, with the name of the output. A dashed box is an execution of
+    an earlier run.
 
     Args:
         store: the records.
@@ -67,28 +68,29 @@ def draw(store: Store, path: pathlib.Path, number: int | None = None) -> None:
     from matplotlib import figure
 
     steps = _with_earlier(store, _find_run(store, number))
+    places = {execution.id: place for place, (execution, _) in enumerate(steps)}
     makers = {a: e.id for e, _ in steps for a in e.outputs.values()}
-    places = _places(store, steps, makers)
-    height = 1 + max((y for _, y in places.values()), default=0)
-    width = 1 + max((x for x, _ in places.values()), default=0)
-    picture = figure.Figure(figsize=(2.4 * width, 1.1 * height))
+    picture = figure.Figure(figsize=(1.3 * len(steps), 0.7 * len(steps)))
     axes = picture.subplots()
+    line = {"arrowstyle": "->", "color": "tab:blue", "shrinkA": 14, "shrinkB": 32}
+    line["connectionstyle"] = "angle,angleA=90,angleB=0"
     for execution, is_earlier in steps:
-        x, y = places[execution.id]
+        place = places[execution.id]
+        read: dict[int, list[str]] = {}
+        for artifact in store.inputs(execution.id).values():
+            # What an earlier execution read itself is not in the picture.
+            if artifact in makers:
+                source = places[makers[artifact]]
+                read.setdefault(source, []).append(artifact.output)
+        for source, names in read.items():
+            corner, text = (source + 0.05, -place + 0.08), ", ".join(names)
+            axes.annotate("", (place, -place), (source, -source), arrowprops=line)
+            axes.text(*corner, text, fontsize=6, color="tab:blue")
         style = "dashed" if is_earlier else "solid"
         box = {"boxstyle": "round", "facecolor": "white", "linestyle": style}
         text = f"{execution.component}\nrun {execution.run}"
-        axes.text(x, -y, text, ha="center", va="center", fontsize=8, bbox=box)
-        for artifact in store.inputs(execution.id).values():
-            # What an earlier execution read itself is not in the picture.
-            if artifact not in makers:
-                continue
-            sx, sy = places[makers[artifact]]
-            arrow = {"arrowstyle": "->", "color": "tab:blue", "shrinkA": 22}
-            axes.annotate("", (x, -y + 0.2), (sx, -sy), arrowprops=arrow, zorder=0)
-            middle = ((x + sx) / 2, -(y + sy) / 2)
-            axes.text(*middle, artifact.output, fontsize=6, color="tab:blue")
-    axes.set(xlim=(-0.6, width - 0.4), ylim=(0.5 - height, 0.5))
+        axes.text(place, -place, text, ha="center", va="center", fontsize=7, bbox=box)
+    axes.set(xlim=(-0.6, len(steps) - 0.4), ylim=(0.6 - len(steps), 0.4))
     axes.axis("off")
     with replacing(path) as temporary:
         picture.savefig(temporary, bbox_inches="tight", dpi=150)
@@ -145,25 +147,6 @@ def _with_earlier(store: Store, run: Run) -> list[tuple[Execution, bool]]:
                 maker = store.maker(artifact)
                 earlier[maker.id] = maker
     return [*((execution, True) for execution in earlier.values()), *steps]
-
-
-def _places(
-    store: Store,
-    steps: Sequence[tuple[Execution, bool]],
-    makers: Mapping[Artifact, int],
-) -> dict[int, tuple[int, int]]:
-    """Column and row of each execution: after all that it reads, none on another."""
-    columns: dict[int, int] = {}
-    rows: dict[int, int] = {}
-    places = {}
-    for execution, _ in steps:
-        read = store.inputs(execution.id).values()
-        sources = [columns[makers[a]] for a in read if a in makers]
-        column = 1 + max(sources, default=-1)
-        columns[execution.id] = column
-        places[execution.id] = (column, rows.get(column, 0))
-        rows[column] = rows.get(column, 0) + 1
-    return places
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from pipelines import runners
 from pipelines.definition import Pipeline
@@ -73,6 +73,8 @@ def main(argv: Sequence[str]) -> int:
     """Runs the pipeline that the flags name."""
     if argv[1:]:
         raise app.UsageError(f"Options are written --name=value, not {argv[1:]}.")
+    # What libraries say of their own doing hides the progress.
+    logging.set_verbosity(logging.ERROR)
     root = pathlib.Path(_ROOT.value or f"runs/pipelines/{_PIPELINE.value}")
     options = {"beam_options": _BEAM_OPTIONS.value} if _BEAM_OPTIONS.value else {}
     try:

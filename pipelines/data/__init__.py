@@ -1,0 +1,1 @@
+"""Examples on disk: reading, statistics, schema, anomalies, in TFX's layout."""

@@ -1,0 +1,221 @@
+"""Validation: where statistics break a schema, or are far from other statistics."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
+from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatistics
+
+from pipelines.data.distances import (
+    Statistics,
+    counts,
+    describe_change,
+    distance,
+    is_string,
+)
+from pipelines.data.schemas import TYPES, common
+
+_Info = anomalies_pb2.AnomalyInfo
+
+# Values that a message shows.
+_SHOWN = 5
+
+
+class Finding(NamedTuple):
+    """What is wrong with a feature.
+
+    Attributes:
+        feature: name of the feature.
+        type: type by `AnomalyInfo.Type`.
+        summary: a few words.
+        text: a sentence.
+    """
+
+    feature: str
+    type: int
+    summary: str
+    text: str
+
+
+def validate(
+    statistics: DatasetFeatureStatistics,
+    schema: schema_pb2.Schema,
+    training: DatasetFeatureStatistics | None = None,
+    previous: DatasetFeatureStatistics | None = None,
+) -> anomalies_pb2.Anomalies:
+    """Compares statistics with a schema, with another split, and with an earlier run.
+
+    Args:
+        statistics: statistics of a split.
+        schema: what to expect. Distances are measured for features with a comparator.
+        training: statistics of the split to measure skew from; None measures none.
+        previous: statistics of this split in an earlier run; None measures no drift.
+
+    Returns:
+        The anomalies of all features, and what was measured.
+    """
+    anomalies = anomalies_pb2.Anomalies(baseline=schema)
+    found = {f.path.step[0]: f for f in statistics.features}
+    findings = list(_check_columns(found, schema))
+    for feature in schema.feature:
+        if feature.name not in found:
+            continue
+        present = found[feature.name]
+        if TYPES[present.type] != feature.type:
+            findings.append(_unexpected_type(present, feature))
+            continue
+        findings += _check_values(present, feature, statistics.num_examples)
+        info = anomalies_pb2.DriftSkewInfo()
+        for kind, other in (("skew", training), ("drift", previous)):
+            earlier = _by_name(other).get(feature.name)
+            threshold = _threshold(getattr(feature, f"{kind}_comparator"))
+            if earlier is None or threshold is None:
+                continue
+            measured = _measure(present, earlier, threshold)
+            getattr(info, f"{kind}_measurements").append(measured)
+            if measured.value > threshold:
+                findings.append(_describe_distance(kind, measured, present, earlier))
+        if info.drift_measurements or info.skew_measurements:
+            info.path.step.append(feature.name)
+            anomalies.drift_skew_info.append(info)
+    for finding in findings:
+        _add(anomalies, finding)
+    return anomalies
+
+
+def describe(anomalies: anomalies_pb2.Anomalies) -> list[str]:
+    """A line per feature with an anomaly, sorted by name."""
+    infos = anomalies.anomaly_info
+    return [f"{name}: {infos[name].description}" for name in sorted(infos)]
+
+
+def _check_columns(
+    found: dict[str, Statistics], schema: schema_pb2.Schema
+) -> Iterator[Finding]:
+    known = {feature.name: feature for feature in schema.feature}
+    for name in found.keys() - known.keys():
+        text = "The column is in the data and not in the schema."
+        yield Finding(name, _Info.SCHEMA_NEW_COLUMN, "New column", text)
+    for name in known.keys() - found.keys():
+        if known[name].presence.min_count or known[name].presence.min_fraction:
+            text = "The column is in the schema and not in the data."
+            yield Finding(name, _Info.SCHEMA_MISSING_COLUMN, "Column dropped", text)
+
+
+def _unexpected_type(found: Statistics, feature: schema_pb2.Feature) -> Finding:
+    text = (
+        f"Expected {schema_pb2.FeatureType.Name(feature.type)}, found "
+        f"{schema_pb2.FeatureType.Name(TYPES[found.type])}."
+    )
+    kind = _Info.UNEXPECTED_DATA_TYPE
+    return Finding(feature.name, kind, "Unexpected data type", text)
+
+
+def _check_values(
+    found: Statistics, feature: schema_pb2.Feature, num_examples: int
+) -> Iterator[Finding]:
+    name, lengths = feature.name, common(found)
+    share = lengths.num_non_missing / max(num_examples, 1)
+    if share < feature.presence.min_fraction:
+        kind = _Info.FEATURE_TYPE_LOW_FRACTION_PRESENT
+        text = (
+            f"Present in {share:.2%} of the examples, expected in at least "
+            f"{feature.presence.min_fraction:.2%}."
+        )
+        yield Finding(name, kind, "Values missing", text)
+    limits = feature.value_count
+    if limits.max and lengths.max_num_values > limits.max:
+        kind = _Info.FEATURE_TYPE_HIGH_NUMBER_VALUES
+        text = f"{lengths.max_num_values} values in an example, at most {limits.max}."
+        yield Finding(name, kind, "Too many values", text)
+    if lengths.num_non_missing and lengths.min_num_values < limits.min:
+        kind = _Info.FEATURE_TYPE_LOW_NUMBER_VALUES
+        text = f"{lengths.min_num_values} values in an example, at least {limits.min}."
+        yield Finding(name, kind, "Too few values", text)
+    if feature.HasField("string_domain"):
+        yield from _check_strings(found, feature)
+    for domain in ("int_domain", "float_domain"):
+        if feature.HasField(domain):
+            yield from _check_range(found, feature, getattr(feature, domain))
+
+
+def _check_strings(found: Statistics, feature: schema_pb2.Feature) -> Iterator[Finding]:
+    domain = set(feature.string_domain.value)
+    found_counts = counts(found)
+    unseen = {v: n for v, n in found_counts.items() if v not in domain}
+    share = sum(unseen.values()) / max(sum(found_counts.values()), 1)
+    least = 1.0
+    if feature.HasField("distribution_constraints"):
+        least = feature.distribution_constraints.min_domain_mass
+    if 1.0 - share < least:
+        shown = sorted(unseen, key=lambda value: (-unseen[value], value))[:_SHOWN]
+        text = (
+            f"{share:.2%} of the values are not in the domain, allowed are "
+            f"{1.0 - least:.2%}: {', '.join(map(repr, shown))}"
+            f"{', ...' if len(unseen) > _SHOWN else '.'}"
+        )
+        kind = _Info.ENUM_TYPE_UNEXPECTED_STRING_VALUES
+        yield Finding(feature.name, kind, "Unexpected values", text)
+
+
+def _check_range(
+    found: Statistics, feature: schema_pb2.Feature, domain: Any
+) -> Iterator[Finding]:
+    numbers = found.num_stats
+    is_int = feature.type == schema_pb2.INT
+    if domain.HasField("min") and numbers.min < domain.min:
+        kind = _Info.INT_TYPE_SMALL_INT if is_int else _Info.FLOAT_TYPE_SMALL_FLOAT
+        text = f"The smallest value is {numbers.min:g}, allowed from {domain.min:g} on."
+        yield Finding(feature.name, kind, "Out of range", text)
+    if domain.HasField("max") and numbers.max > domain.max:
+        kind = _Info.INT_TYPE_BIG_INT if is_int else _Info.FLOAT_TYPE_BIG_FLOAT
+        text = f"The largest value is {numbers.max:g}, allowed up to {domain.max:g}."
+        yield Finding(feature.name, kind, "Out of range", text)
+
+
+def _threshold(comparator: schema_pb2.FeatureComparator) -> float | None:
+    for kind in ("infinity_norm", "jensen_shannon_divergence"):
+        if comparator.HasField(kind):
+            return getattr(comparator, kind).threshold
+    return None
+
+
+def _measure(
+    found: Statistics, other: Statistics, threshold: float
+) -> anomalies_pb2.DriftSkewInfo.Measurement:
+    kind = "L_INFTY" if is_string(found) else "JENSEN_SHANNON_DIVERGENCE"
+    return anomalies_pb2.DriftSkewInfo.Measurement(
+        type=kind, value=distance(found, other), threshold=threshold
+    )
+
+
+def _describe_distance(
+    kind: str, measured: Any, found: Statistics, other: Statistics
+) -> Finding:
+    source = "the training split" if kind == "skew" else "the run before"
+    change = describe_change(other, found)
+    code = f"COMPARATOR_{measured.Type.Name(measured.type)}_HIGH"
+    return Finding(
+        found.path.step[0],
+        _Info.Type.Value(code),
+        f"High {kind}",
+        f"{kind.capitalize()} from {source} is {measured.value:.3f}, allowed "
+        f"{measured.threshold:.3f} ({change}).",
+    )
+
+
+def _by_name(statistics: DatasetFeatureStatistics | None) -> dict[str, Statistics]:
+    features: Sequence[Any] = [] if statistics is None else statistics.features
+    return {feature.path.step[0]: feature for feature in features}
+
+
+def _add(anomalies: anomalies_pb2.Anomalies, finding: Finding) -> None:
+    info = anomalies.anomaly_info[finding.feature]
+    info.path.step[:] = [finding.feature]
+    info.severity = _Info.ERROR
+    reason = info.reason.add(
+        type=finding.type, short_description=finding.summary, description=finding.text
+    )
+    is_first = len(info.reason) == 1
+    info.short_description = finding.summary if is_first else "Multiple errors"
+    info.description = " ".join([info.description, reason.description]).strip()
