@@ -19,6 +19,7 @@ COMMANDS = (
     "compare",
     "evaluate",
     "serve",
+    "loadtest",
     "bench step",
     "bench serving",
     "bench models",

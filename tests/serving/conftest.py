@@ -35,7 +35,7 @@ def base_path(feed):
 
 @pytest.fixture(scope="session")
 def server(base_path):
-    config = ServerConfig(model_base_path=base_path, port=0)
+    config = ServerConfig(model_base_path=base_path, port=0, rest_port=0)
     with Server(config) as running:
         yield running
 

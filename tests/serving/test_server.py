@@ -1,8 +1,10 @@
 """The server: start, stop, limits, and the command line."""
 
+import re
 import signal
 import subprocess
 import sys
+import urllib.request
 
 import grpc
 import pytest
@@ -54,7 +56,7 @@ def test_metadata_has_the_signatures(stub, feed):
 
 def test_models_are_reloaded(base_path, tmp_path):
     (tmp_path / "empty").mkdir()
-    config = ServerConfig(model_base_path=base_path, port=0)
+    config = ServerConfig(model_base_path=base_path, port=0, rest_port=-1)
     with Server(config) as server, connect(server.port) as channel:
         stub = model_service_pb2_grpc.ModelServiceStub(channel)
 
@@ -82,7 +84,9 @@ def test_models_are_reloaded(base_path, tmp_path):
 
 def test_taken_port_is_an_error(server, base_path):
     with pytest.raises(OSError, match=f"`port` must be free.*:{server.port}"):
-        Server(ServerConfig(model_base_path=base_path, port=server.port)).start()
+        Server(
+            ServerConfig(model_base_path=base_path, port=server.port, rest_port=-1)
+        ).start()
 
 
 def test_model_that_cannot_be_loaded_is_an_error(tmp_path):
@@ -97,6 +101,7 @@ def test_model_that_cannot_be_loaded_is_an_error(tmp_path):
         ({}, "Either `model_base_path` or `model_config_file`"),
         ({"model_base_path": "a", "model_config_file": "b"}, "Either"),
         ({"model_base_path": "a", "concurrency": -1}, "`concurrency` must be at least"),
+        ({"model_base_path": "a", "tls_key": "k"}, "given together"),
         ({"model_base_path": "a", "queue_size": -1}, "`queue_size` must be at least 0"),
     ],
 )
@@ -111,12 +116,15 @@ def test_command_serves_without_keras_until_it_is_told_to_stop(base_path):
         f"import sys; [sys.modules.__setitem__(n, None) for n in {names}]\n"
         "from tf_mtl import cli; sys.exit(cli.main(sys.argv[1:]))"
     )
-    command = ["serve", f"--model_base_path={base_path}", "--port=0"]
+    command = ["serve", f"--model_base_path={base_path}", "--port=0", "--rest_port=0"]
     child = subprocess.Popen(
         [sys.executable, "-c", code, *command], stdout=subprocess.PIPE, text=True
     )
     try:
-        port = child.stdout.readline().rsplit(" ", 1)[1].strip().rstrip(".")
+        line = child.stdout.readline()
+        port, rest_port = re.search(r"gRPC (\d+), REST (\d+)", line).groups()
+        url = f"http://127.0.0.1:{rest_port}/v1/models/feed"
+        assert b"AVAILABLE" in urllib.request.urlopen(url).read()
         with connect(port) as channel:
             assert predict(channel).outputs["click"].float_val
         child.send_signal(signal.SIGTERM)

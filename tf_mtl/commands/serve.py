@@ -8,6 +8,9 @@ New versions in the folder of a model replace old ones without a lost request; a
 version is rolled back. On SIGTERM open requests are answered, then the server ends.
 Other machines are let in by --host=0.0.0.0. For production there is TensorFlow Serving
 itself: docs/serving.md says how.
+
+  curl localhost:8501/v1/models/feed
+  curl localhost:8501/v1/models/feed:predict -d '{"instances": [{"user": "ann"}]}'
 """
 
 import logging
@@ -43,7 +46,11 @@ def run(values: flags.FlagValues) -> None:
     }
     try:
         with Server(config) as server:
-            print(f"Serving on {config.host}: gRPC {server.port}.", flush=True)
+            print(
+                f"Serving on {config.host}: gRPC {server.port}, REST "
+                f"{server.rest_port if server.rest_port >= 0 else 'off'}.",
+                flush=True,
+            )
             stop.wait()
             print("Stopping: open requests are answered.", flush=True)
     finally:

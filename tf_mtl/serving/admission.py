@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import grpc
 
-from tf_mtl.serving.errors import RequestError
+from tf_mtl.serving.errors import RequestError, guarded
 
 _Answer = TypeVar("_Answer")
 
@@ -80,4 +80,4 @@ def _run_in_time(function: Callable[[], _Answer], deadline: float | None) -> _An
             grpc.StatusCode.DEADLINE_EXCEEDED,
             "The time was over before the request could be computed.",
         )
-    return function()
+    return guarded(function)

@@ -22,8 +22,11 @@ class ServerConfig:
     model_config_file: str = _option(
         "", "A models.config of TensorFlow Serving, instead of one folder."
     )
-    host: str = _option("127.0.0.1", "Address to bind. 0.0.0.0 lets other machines in.")
+    host: str = _option(
+        "127.0.0.1", "Address to bind. 0.0.0.0 lets other machines in: see TLS."
+    )
     port: int = _option(8500, "Port of gRPC. 0 takes a free one.")
+    rest_port: int = _option(8501, "Port of REST. 0 takes a free one, -1 none.")
     poll_seconds: float = _option(
         1.0, "Time between two looks for new versions, seconds."
     )
@@ -31,12 +34,15 @@ class ServerConfig:
         0, "Requests that are computed at a time. 0: as many as cores, at least 2."
     )
     queue_size: int = _option(
-        256, "Requests that may wait; more get RESOURCE_EXHAUSTED."
+        256, "Requests that may wait; more get RESOURCE_EXHAUSTED or 429."
     )
     max_request_mb: int = _option(32, "Largest request, 2^20 bytes.")
+    rest_timeout: float = _option(30.0, "Time for a REST request, seconds.")
     drain_seconds: float = _option(
         10.0, "Time that open requests get when the server is stopped, seconds."
     )
+    tls_certificate: str = _option("", "PEM file with the certificate, for TLS.")
+    tls_key: str = _option("", "PEM file with its private key.")
 
     def __post_init__(self) -> None:
         if bool(self.model_base_path) == bool(self.model_config_file):
@@ -44,6 +50,11 @@ class ServerConfig:
                 "Either `model_base_path` or `model_config_file` must be given. "
                 f"Received: model_base_path={self.model_base_path!r}, "
                 f"model_config_file={self.model_config_file!r}."
+            )
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise ValueError(
+                "`tls_certificate` and `tls_key` must be given together. Received: "
+                f"tls_certificate={self.tls_certificate!r}, tls_key={self.tls_key!r}."
             )
         for name, least in _LEAST.items():
             value = getattr(self, name)
@@ -55,9 +66,11 @@ class ServerConfig:
 
 _LEAST = {
     "port": 0,
+    "rest_port": -1,
     "poll_seconds": 0.01,
     "concurrency": 0,
     "queue_size": 0,
     "max_request_mb": 1,
+    "rest_timeout": 0.001,
     "drain_seconds": 0,
 }

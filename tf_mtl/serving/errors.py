@@ -1,11 +1,17 @@
 """What goes wrong with a request, in the words of gRPC."""
 
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
 import grpc
 import tensorflow as tf
 
 # gRPC sends messages in a trailer, and clients refuse long ones.
 _MAX_MESSAGE = 1000
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
+_logger = logging.getLogger(__name__)
+_Answer = TypeVar("_Answer")
 
 
 class RequestError(Exception):
@@ -43,6 +49,18 @@ def from_tensorflow(error: tf.errors.OpError) -> RequestError:
     return RequestError(_CODES[error.error_code], str(error.message).split("\n")[0])
 
 
-def internal(error: Exception) -> RequestError:
-    """The error of a defect: of the server, not of the request."""
-    return RequestError(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
+def guarded(function: Callable[[], _Answer]) -> _Answer:
+    """Calls a function; what it raises is a `RequestError`.
+
+    Raises:
+        RequestError: that of the function, or INTERNAL, with the traceback in the log,
+            for what is a defect of the server.
+    """
+    try:
+        return function()
+    except RequestError:
+        raise
+    except Exception as error:
+        _logger.exception("A request failed.")
+        message = f"{type(error).__name__}: {error}"
+        raise RequestError(grpc.StatusCode.INTERNAL, message) from error

@@ -1,22 +1,26 @@
 """The gRPC side of a server: TensorFlow Serving's services and the health service."""
 
 import asyncio
-import logging
+import pathlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 
 from tf_mtl.serving.admission import Admission
-from tf_mtl.serving.errors import RequestError, internal
+from tf_mtl.serving.config import ServerConfig
+from tf_mtl.serving.errors import RequestError, guarded
 from tf_mtl.serving.methods import Method
+from tf_mtl.serving.metrics import Metrics
 
-_logger = logging.getLogger(__name__)
 _Handler = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
 
 
 def make_server(
-    methods: Sequence[Method], admission: Admission, max_message_bytes: int
+    methods: Sequence[Method],
+    admission: Admission,
+    metrics: Metrics,
+    max_message_bytes: int,
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     """Makes a gRPC server that has no port yet.
 
@@ -26,6 +30,7 @@ def make_server(
     Args:
         methods: what it answers.
         admission: when.
+        metrics: what counts and times requests.
         max_message_bytes: int. Largest request.
 
     Returns:
@@ -42,7 +47,7 @@ def make_server(
     for service in dict.fromkeys(method.service for method in methods):
         handlers = {
             method.name: grpc.unary_unary_rpc_method_handler(
-                _handler(method, admission)
+                _handler(method, admission, metrics)
             )
             for method in methods
             if method.service == service
@@ -55,26 +60,51 @@ def make_server(
     return server, servicer
 
 
+def bind(server: grpc.aio.Server, config: ServerConfig) -> int:
+    """Opens the port of a server.
+
+    Args:
+        server: not started yet.
+        config: host, port, and certificate and key for TLS.
+
+    Returns:
+        int, the port.
+
+    Raises:
+        OSError: if the port is taken, or a file of TLS cannot be read.
+    """
+    address = f"{config.host}:{config.port}"
+    try:
+        if not config.tls_certificate:
+            return server.add_insecure_port(address)
+        key, certificate = (
+            pathlib.Path(path).expanduser().read_bytes()
+            for path in (config.tls_key, config.tls_certificate)
+        )
+        credentials = grpc.ssl_server_credentials([(key, certificate)])
+        return server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise OSError(f"`port` must be free. Received: {address}.") from error
+
+
 def services(methods: Iterable[Method]) -> list[str]:
     """Names that the health service knows: that of the server, and of the services."""
     return ["", *dict.fromkeys(method.service for method in methods)]
 
 
-def _handler(method: Method, admission: Admission) -> _Handler:
+def _handler(method: Method, admission: Admission, metrics: Metrics) -> _Handler:
     async def handle(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        def call() -> bytes:
+            return method.call_bytes(data)
+
         try:
-            if method.computes:
-                return await admission.run(
-                    lambda: method.call_bytes(data), context.time_remaining()
-                )
-            # Operators must get through to a server that is busy.
-            return await asyncio.to_thread(method.call_bytes, data)
+            with metrics.watch("grpc", method.name):
+                if method.computes:
+                    return await admission.run(call, context.time_remaining())
+                # Operators must get through to a server that is busy.
+                return await asyncio.to_thread(guarded, call)
         except RequestError as error:
-            failure = error
-        except Exception as error:
-            _logger.exception("%s failed.", method.name)
-            failure = internal(error)
-        # It raises.
-        return await context.abort(failure.code, failure.message)
+            # It raises, and so ends the call with this code.
+            return await context.abort(error.code, error.message)
 
     return handle

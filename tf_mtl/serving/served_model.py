@@ -221,6 +221,8 @@ def _status(version: _Version) -> get_model_status_pb2.ModelVersionStatus:
     status = get_model_status_pb2.ModelVersionStatus(
         version=version.number, state=version.state
     )
+    # Present also where all is well, as TensorFlow Serving has it.
+    status.status.SetInParent()
     if version.error:
         status.status.error_code = grpc.StatusCode.UNKNOWN.value[0]
         status.status.error_message = version.error

@@ -7,15 +7,16 @@ from typing import Any
 
 from grpc_health.v1 import health_pb2
 
-from tf_mtl.serving import grpc_server, models_config
+from tf_mtl.serving import grpc_server, models_config, rest, rest_server
 from tf_mtl.serving.admission import Admission
 from tf_mtl.serving.config import ServerConfig
 from tf_mtl.serving.methods import make_methods
+from tf_mtl.serving.metrics import Metrics
 from tf_mtl.serving.model_manager import ModelManager
 
 
 class Server:
-    """Serves models by gRPC, as TensorFlow Serving does.
+    """Serves models by gRPC and REST, as TensorFlow Serving does.
 
     It runs in threads of its own: one event loop, the threads that compute, and one
     that looks for new versions.
@@ -32,6 +33,7 @@ class Server:
 
     Attributes:
         port: int, port of gRPC, known after `start`.
+        rest_port: int, port of REST, known after `start`; -1 without REST.
 
     Raises:
         ValueError: if the configuration of models cannot be served.
@@ -40,6 +42,8 @@ class Server:
     def __init__(self, config: ServerConfig) -> None:
         self.config = config
         self.port = 0
+        self.rest_port = -1
+        self._rest: rest_server.RestServer | None = None
         if config.model_config_file:
             served = models_config.read(config.model_config_file)
         else:
@@ -79,25 +83,29 @@ class Server:
         config = self.config
         concurrency = config.concurrency or max(2, os.cpu_count() or 1)
         self._admission = Admission(concurrency, config.queue_size)
+        metrics = Metrics(self._models, self._admission)
         methods = make_methods(self._models)
+        max_bytes = config.max_request_mb * 2**20
         self._grpc, self._health = grpc_server.make_server(
-            methods, self._admission, config.max_request_mb * 2**20
+            methods, self._admission, metrics, max_bytes
         )
-        self.port = self._bind(f"{config.host}:{config.port}")
+        self.port = grpc_server.bind(self._grpc, config)
+        if config.rest_port >= 0:
+            app = rest.make_app(
+                self._models, self._admission, metrics, max_bytes, config.rest_timeout
+            )
+            self._rest = rest_server.RestServer(app, config)
+            self.rest_port = await self._rest.start()
         await self._grpc.start()
         for name in grpc_server.services(methods):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
-    def _bind(self, address: str) -> int:
-        try:
-            port = self._grpc.add_insecure_port(address)
-        except RuntimeError as error:
-            raise OSError(f"`port` must be free. Received: {address}.") from error
-        return port
-
     async def _drain(self) -> None:
         await self._health.enter_graceful_shutdown()
-        await self._grpc.stop(self.config.drain_seconds)
+        stops = [self._grpc.stop(self.config.drain_seconds)]
+        if self._rest:
+            stops.append(self._rest.stop())
+        await asyncio.gather(*stops)
         await asyncio.to_thread(self._admission.close)
 
     def _end(self) -> None:

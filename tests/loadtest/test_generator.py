@@ -1,0 +1,63 @@
+"""The load generator: what it counts."""
+
+import threading
+import time
+
+import pytest
+
+from tf_mtl.loadtest import generator, report
+from tf_mtl.loadtest.generator import Load
+
+
+def test_count_is_kept_by_all_clients_together():
+    calls = []
+    load = generator.run(lambda client: calls.append(client) or "OK", 3, count=10)
+    assert len(calls) == len(load.latencies) == 10
+    assert load.codes == {"OK": 10}
+
+
+def test_clients_call_at_the_same_time_for_the_duration():
+    meeting = threading.Barrier(4)
+
+    def call(client):
+        meeting.wait(10)
+        time.sleep(0.01)
+        return "OK"
+
+    load = generator.run(call, 4, duration=0.1)
+    assert 0.1 <= load.seconds < 1
+    assert all(seconds >= 0.01 for seconds in load.latencies)
+
+
+def test_failed_requests_are_counted_and_not_timed():
+    codes = iter(["OK", "UNAVAILABLE", "OK"])
+    load = generator.run(lambda client: next(codes), 1, count=3)
+    assert load.codes == {"OK": 2, "UNAVAILABLE": 1}
+    assert len(load.latencies) == 2
+
+
+def test_error_of_a_client_ends_the_load():
+    def call(client):
+        raise RuntimeError("no memory")
+
+    with pytest.raises(RuntimeError, match="no memory"):
+        generator.run(call, 2, duration=30)
+
+
+def test_summary_and_ratios():
+    server = Load(2.0, [0.002, 0.003, 0.004], {"OK": 3})
+    local = Load(1.0, [0.001, 0.001, 0.002], {"OK": 3})
+    found = report.summary(server, batch_size=10)
+    assert found["requests_per_second"] == 1.5
+    assert found["rows_per_second"] == 15
+    assert found["milliseconds"]["p50"] == 3.0
+    loads = {"grpc": server, "in_process": local}
+    assert report.ratios(loads)["p50"] == 3.0
+    assert report.ratios(loads)["throughput"] == 0.5
+    assert "p50 x3.0" in report.text(loads, 10)
+
+
+def test_load_without_an_answer_is_told():
+    load = Load(1.0, [], {"UNAVAILABLE": 3})
+    assert report.summary(load, 1)["milliseconds"] == {}
+    assert "'UNAVAILABLE': 3" in report.text({"grpc": load}, 1)

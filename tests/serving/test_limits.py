@@ -1,0 +1,231 @@
+"""Limits, deadlines, and the end of a server: with models that take their time."""
+
+import asyncio
+import itertools
+import json
+import shutil
+import threading
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+from tf_mtl.serving import Server, ServerConfig, saved_model
+from tf_mtl.serving.admission import Admission
+from tf_mtl.serving.errors import RequestError
+
+from .conftest import RAW, examples_request, status_of
+
+Code = grpc.StatusCode
+
+
+class Gate:
+    """Holds every request that is computed, until it is opened."""
+
+    def __init__(self):
+        self.opened = threading.Event()
+        self.entered = 0
+
+    def hold(self, run):
+        def held(*args):
+            self.entered += 1
+            assert self.opened.wait(30)
+            return run(*args)
+
+        return held
+
+    def wait_for(self, count):
+        end = time.monotonic() + 30
+        while self.entered < count:
+            assert time.monotonic() < end
+            time.sleep(0.001)
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    gate = Gate()
+    monkeypatch.setattr(
+        saved_model.Servable, "run", gate.hold(saved_model.Servable.run)
+    )
+    yield gate
+    gate.opened.set()
+
+
+@pytest.fixture
+def small(base_path, gate):
+    """A server that computes one request and lets one wait."""
+    config = ServerConfig(
+        model_base_path=base_path,
+        port=0,
+        rest_port=0,
+        concurrency=1,
+        queue_size=1,
+        rest_timeout=1.0,
+    )
+    with Server(config) as server:
+        yield server
+        gate.opened.set()
+
+
+@pytest.fixture
+def predict(small):
+    with grpc.insecure_channel(f"127.0.0.1:{small.port}") as channel:
+        yield prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+
+
+def post(server):
+    url = f"http://127.0.0.1:{server.rest_port}/v1/models/feed:predict"
+    body = json.dumps({"signature_name": "serve_examples", "inputs": [""]}).encode()
+    try:
+        with urllib.request.urlopen(url, body) as response:
+            return response.status
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+def test_more_requests_than_the_limit_are_refused(small, predict, gate):
+    admitted = [predict.future(examples_request(RAW))]
+    gate.wait_for(1)
+    admitted.append(predict.future(examples_request(RAW)))
+    while small._admission.admitted < 2:
+        time.sleep(0.001)
+    code, message = status_of(predict, examples_request(RAW))
+    assert code == Code.RESOURCE_EXHAUSTED
+    assert "2 requests" in message
+    assert post(small) == 429
+    gate.opened.set()
+    assert all(call.result().outputs for call in admitted)
+    assert predict(examples_request(RAW)).outputs
+
+
+def test_expired_request_is_not_computed(small, predict, gate):
+    first = predict.future(examples_request(RAW))
+    gate.wait_for(1)
+    code, _ = status_of(predict, examples_request(RAW), timeout=0.2)
+    assert code == Code.DEADLINE_EXCEEDED
+    gate.opened.set()
+    assert first.result().outputs
+    assert predict(examples_request(RAW)).outputs
+    assert gate.entered == 2
+
+
+def test_request_of_a_client_that_left_is_not_computed(small, predict, gate):
+    first = predict.future(examples_request(RAW))
+    gate.wait_for(1)
+    left = predict.future(examples_request(RAW))
+    while small._admission.admitted < 2:
+        time.sleep(0.001)
+    left.cancel()
+    while small._admission.admitted > 1:
+        time.sleep(0.001)
+    gate.opened.set()
+    assert first.result().outputs
+    assert predict(examples_request(RAW)).outputs
+    assert gate.entered == 2
+
+
+def test_rest_request_has_its_time(small, gate):
+    assert post(small) == 504
+    gate.opened.set()
+    assert post(small) == 200
+
+
+def test_too_large_message_is_refused(small, predict, gate):
+    gate.opened.set()
+    request = examples_request(RAW)
+    request.inputs["examples"].string_val.append(b"x" * 40 * 2**20)
+    assert status_of(predict, request)[0] == Code.RESOURCE_EXHAUSTED
+    assert predict(examples_request(RAW)).outputs
+
+
+def test_open_requests_are_answered_when_the_server_stops(base_path, gate):
+    config = ServerConfig(model_base_path=base_path, port=0, rest_port=0, concurrency=1)
+    server = Server(config)
+    server.start()
+    channel = grpc.insecure_channel(f"127.0.0.1:{server.port}")
+    predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+    admitted = [predict.future(examples_request(RAW)) for _ in range(3)]
+    with ThreadPoolExecutor(2) as pool:
+        by_rest = pool.submit(post, server)
+        while server._admission.admitted < 4:
+            time.sleep(0.001)
+        health = health_pb2_grpc.HealthStub(channel).Watch(
+            health_pb2.HealthCheckRequest()
+        )
+        assert next(health).status == health_pb2.HealthCheckResponse.SERVING
+        stopping = pool.submit(server.stop)
+        assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        health.cancel()
+        code, _ = status_of(predict, examples_request(RAW), timeout=5)
+        assert code == Code.UNAVAILABLE
+        gate.opened.set()
+        assert all(call.result().outputs for call in admitted)
+        assert by_rest.result() == 200
+        stopping.result()
+    channel.close()
+
+
+def test_versions_are_exchanged_and_rolled_back_under_load(feed, tmp_path):
+    base = tmp_path / "feed"
+    shutil.copytree(feed.folder, base / "1")
+    config = ServerConfig(
+        model_base_path=str(base), port=0, rest_port=-1, poll_seconds=0.05
+    )
+    stop = threading.Event()
+    with (
+        Server(config) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+
+        def client():
+            found = []
+            while not stop.is_set():
+                # A request that fails raises, here and at `result`.
+                response = predict(examples_request(RAW))
+                found.append(response.model_spec.version.value)
+            return found
+
+        def wait_for(version):
+            end = time.monotonic() + 30
+            while predict(examples_request(RAW)).model_spec.version.value != version:
+                assert time.monotonic() < end
+
+        with ThreadPoolExecutor(3) as pool:
+            clients = [pool.submit(client) for _ in range(3)]
+            try:
+                shutil.copytree(feed.folder, base / ".tmp-2")
+                (base / ".tmp-2").rename(base / "2")
+                wait_for(2)
+                shutil.rmtree(base / "2")
+                wait_for(1)
+            finally:
+                stop.set()
+            for each in clients:
+                seen = each.result()
+                assert [version for version, _ in itertools.groupby(seen)] == [1, 2, 1]
+
+
+def test_waiting_time_counts():
+    async def run():
+        admission = Admission(1, 5)
+        release = threading.Event()
+        first = asyncio.create_task(admission.run(release.wait))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(admission.run(list, 0.01))
+        await asyncio.sleep(0.05)
+        release.set()
+        await first
+        with pytest.raises(RequestError) as caught:
+            await second
+        admission.close()
+        assert admission.admitted == 0
+        return caught.value.code
+
+    assert asyncio.run(run()) == Code.DEADLINE_EXCEEDED

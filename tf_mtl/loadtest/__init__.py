@@ -1,0 +1,1 @@
+"""Load tests: what a server of TensorFlow Serving's protocols answers, and how fast."""

@@ -1,0 +1,188 @@
+"""The REST side of a server: TensorFlow Serving's addresses, metrics and health."""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable
+
+import fastapi
+import grpc
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from tensorflow_serving.apis import get_model_status_pb2, model_pb2
+
+from tf_mtl.serving import json_requests, metrics
+from tf_mtl.serving.admission import Admission
+from tf_mtl.serving.errors import RequestError, guarded, invalid_argument
+from tf_mtl.serving.metrics import Metrics
+from tf_mtl.serving.model_manager import ModelManager
+from tf_mtl.serving.saved_model import Servable
+
+_MODEL = r"(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_CALL = re.compile(_MODEL + r":(?P<verb>\w+)")
+_ABOUT = re.compile(_MODEL + r"(?P<metadata>/metadata)?")
+_VERBS: dict[str, Callable[[Servable, bytes], bytes]] = {
+    "predict": json_requests.predict,
+    "classify": json_requests.classify,
+    "regress": json_requests.regress,
+}
+_MAX_INT64 = 2**63 - 1
+_HTTP = {
+    grpc.StatusCode.CANCELLED: 499,
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.OUT_OF_RANGE: 400,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
+}
+
+
+def make_app(
+    models: ModelManager,
+    admission: Admission,
+    watched: Metrics,
+    max_body_bytes: int,
+    timeout: float,
+) -> fastapi.FastAPI:
+    """Makes the application.
+
+    Args:
+        models: what answers.
+        admission: when.
+        watched: what counts and times requests.
+        max_body_bytes: int. Largest body of a request.
+        timeout: seconds that a request may take, from its first byte.
+
+    Returns:
+        An ASGI application.
+    """
+    app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.post("/v1/models/{path:path}")
+    async def call(path: str, request: fastapi.Request) -> fastapi.Response:
+        found = _CALL.fullmatch(path)
+        verb = found["verb"] if found else ""
+        # Unknown verbs must not become labels of metrics.
+        with watched.watch("rest", verb if verb in _VERBS else "unknown"):
+            if found is None or verb not in _VERBS:
+                raise invalid_argument(
+                    f"Malformed request: POST {request.url.path}. It must end in one "
+                    f"of {[f':{name}' for name in _VERBS]}."
+                )
+            spec = _model_spec(found)
+            try:
+                async with asyncio.timeout(timeout) as limit:
+                    body = await _read(request, max_body_bytes)
+                    left = (limit.when() or 0.0) - asyncio.get_running_loop().time()
+                    answer = await admission.run(
+                        lambda: _call(models, spec, _VERBS[verb], body), left
+                    )
+            except TimeoutError as error:
+                raise RequestError(
+                    grpc.StatusCode.DEADLINE_EXCEEDED,
+                    f"The request took more than {timeout} seconds.",
+                ) from error
+        return _json(answer)
+
+    @app.get("/v1/models/{path:path}")
+    async def about(path: str, request: fastapi.Request) -> fastapi.Response:
+        found = _ABOUT.fullmatch(path)
+        method = "metadata" if found and found["metadata"] else "status"
+        with watched.watch("rest", method):
+            if found is None:
+                raise invalid_argument(f"Malformed request: GET {request.url.path}.")
+            spec = _model_spec(found)
+            if found["metadata"]:
+                return _json(await guarded_in_thread(lambda: _metadata(models, spec)))
+            return _json(await guarded_in_thread(lambda: _status(models, spec)))
+
+    @app.get("/metrics")
+    @app.get("/monitoring/prometheus/metrics")
+    async def read_metrics() -> fastapi.Response:
+        return fastapi.Response(watched.text(), media_type=metrics.CONTENT_TYPE)
+
+    @app.get("/healthz")
+    async def health() -> fastapi.Response:
+        healthy = all(models.available().values())
+        return fastapi.Response(status_code=200 if healthy else 503)
+
+    @app.exception_handler(RequestError)
+    async def fail(request: fastapi.Request, error: RequestError) -> fastapi.Response:
+        return _error(_HTTP.get(error.code, 500), error.message)
+
+    @app.exception_handler(_TooLargeError)
+    async def refuse(
+        request: fastapi.Request, error: _TooLargeError
+    ) -> fastapi.Response:
+        return _error(413, str(error))
+
+    @app.exception_handler(HTTPException)
+    async def miss(request: fastapi.Request, error: HTTPException) -> fastapi.Response:
+        return _error(error.status_code, f"{error.detail}: {request.url.path}")
+
+    return app
+
+
+async def guarded_in_thread(function: Callable[[], bytes]) -> bytes:
+    """Runs what no model computes beside the requests that wait for their turn."""
+    return await asyncio.to_thread(guarded, function)
+
+
+class _TooLargeError(Exception):
+    """A body that is larger than the server takes."""
+
+
+async def _read(request: fastapi.Request, limit: int) -> bytes:
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise _TooLargeError(f"The body must have at most {limit} bytes.")
+    except ClientDisconnect as error:
+        raise RequestError(grpc.StatusCode.CANCELLED, "The client left.") from error
+    return bytes(body)
+
+
+def _model_spec(found: re.Match[str]) -> model_pb2.ModelSpec:
+    spec = model_pb2.ModelSpec(name=found["name"])
+    if found["version"]:
+        if len(found["version"]) > 19 or int(found["version"]) > _MAX_INT64:
+            raise invalid_argument(f"Not a version: {found['version']}.")
+        spec.version.value = int(found["version"])
+    if found["label"]:
+        spec.version_label = found["label"]
+    return spec
+
+
+def _call(
+    models: ModelManager,
+    spec: model_pb2.ModelSpec,
+    function: Callable[[Servable, bytes], bytes],
+    body: bytes,
+) -> bytes:
+    with models.use(spec) as servable:
+        return function(servable, body)
+
+
+def _metadata(models: ModelManager, spec: model_pb2.ModelSpec) -> bytes:
+    with models.use(spec) as servable:
+        return json_requests.metadata(servable)
+
+
+def _status(models: ModelManager, spec: model_pb2.ModelSpec) -> bytes:
+    statuses = models.statuses(spec)
+    return json_requests.from_message(
+        get_model_status_pb2.GetModelStatusResponse(model_version_status=statuses)
+    )
+
+
+def _json(content: bytes, status: int = 200) -> fastapi.Response:
+    return fastapi.Response(content, status, media_type="application/json")
+
+
+def _error(status: int, message: str) -> fastapi.Response:
+    return _json(json.dumps({"error": message}).encode(), status)

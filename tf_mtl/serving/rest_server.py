@@ -1,0 +1,62 @@
+"""RestServer: an application behind a port, in the event loop of the server."""
+
+import asyncio
+import socket
+from typing import Any
+
+import uvicorn
+
+from tf_mtl.serving.config import ServerConfig
+
+# Clients keep a connection between their requests for longer than uvicorn's 5 s.
+_KEEP_ALIVE_SECONDS = 60
+
+
+class RestServer:
+    """Runs an ASGI application.
+
+    Args:
+        app: the application.
+        config: host, port, certificate and key, time to drain.
+    """
+
+    def __init__(self, app: Any, config: ServerConfig) -> None:
+        self._config = config
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=int(config.drain_seconds) or 1,
+                ssl_certfile=config.tls_certificate or None,
+                ssl_keyfile=config.tls_key or None,
+            )
+        )
+
+    async def start(self) -> int:
+        """Opens the port.
+
+        Returns:
+            int, the port.
+
+        Raises:
+            OSError: if the port is taken, or a file of TLS cannot be read.
+        """
+        address = (self._config.host, self._config.rest_port)
+        try:
+            listener = socket.create_server(address)
+        except OSError as error:
+            raise OSError(
+                f"`rest_port` must be free. Received: {address[0]}:{address[1]}."
+            ) from error
+        self._task = asyncio.create_task(self._server.serve([listener]))
+        while not self._server.started and not self._task.done():
+            await asyncio.sleep(0.01)
+        return listener.getsockname()[1]
+
+    async def stop(self) -> None:
+        """Answers the requests that came in, and closes the port."""
+        self._server.should_exit = True
+        await self._task
