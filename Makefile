@@ -46,7 +46,7 @@ test: lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist=loadscope -m "not slow" --durations=15
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow --durations=0
+	$(BIN)/python -m pytest -n $(WORKERS) --dist=loadscope -m slow --durations=15
 
 bench: $(STAMP)
 	$(BIN)/tf-mtl bench step --output=runs/bench_step.json

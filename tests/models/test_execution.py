@@ -11,9 +11,11 @@ from tf_mtl import aggregators, features, models
 from .problem import (
     ARCHITECTURES,
     FEATURES,
+    SHARING,
     TASKS,
     as_tensors,
     assert_same,
+    is_different,
     make_aggregator,
     make_batch,
     make_dataset,
@@ -68,20 +70,21 @@ def test_eager_graph_and_xla_agree(aggregator, surface):
 
 
 def pairs():
-    """All methods on all architectures; one pair per method is not slow."""
+    """Each method on an architecture, in turns; slow: a method of each kind on all."""
     # Where nothing is shared, only the kind of the aggregator counts.
-    sharing = sorted(set(ARCHITECTURES) - {"single_task"})
     found = [("single_task", name) for name in ONE_OF_EACH_KIND]
     for i, aggregator in enumerate(aggregators.names()):
-        for architecture in sharing:
-            is_turn = architecture == sharing[i % len(sharing)]
-            marks = () if is_turn else pytest.mark.slow
-            found.append(pytest.param(architecture, aggregator, marks=marks))
+        for j, architecture in enumerate(SHARING):
+            if j == i % len(SHARING):
+                found.append((architecture, aggregator))
+            elif aggregator in ONE_OF_EACH_KIND:
+                marks = pytest.mark.slow
+                found.append(pytest.param(architecture, aggregator, marks=marks))
     return found
 
 
 @pytest.mark.parametrize(("architecture", "aggregator"), pairs())
-def test_every_architecture_compiles_with_every_aggregator(architecture, aggregator):
+def test_compiled_steps_are_those_of_eager_ones(architecture, aggregator):
     # The last surface is the one that is cheaper to compile.
     surface = surfaces_of(aggregator)[-1]
     # Fewer features compile faster; a network of a user has all of them.
@@ -91,6 +94,24 @@ def test_every_architecture_compiles_with_every_aggregator(architecture, aggrega
         for mode in ("eager", "xla")
     )
     assert_same(xla.get_weights(), eager.get_weights(), **TOLERANCE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("aggregator", aggregators.names())
+def test_every_aggregator_trains_every_architecture(architecture, aggregator):
+    # Eagerly: a compiled step stays mapped in memory for good, and a process has room
+    # for some 100 of them.
+    for surface in surfaces_of(aggregator):
+        model = make_model(architecture)
+        before = model.get_weights()
+        method = aggregators.get(aggregator)
+        model.compile(make_sgd(), method, surface, run_eagerly=True)
+        logs = model.fit(make_dataset(3), verbose=0).history
+        assert logs["skipped_updates"] == [0]
+        assert np.all(np.isfinite([values[0] for values in logs.values()]))
+        assert all(np.isfinite(v).all() for v in model.variables)
+        assert is_different(model.get_weights(), before)
 
 
 def test_exact_rows_of_a_network_compile():

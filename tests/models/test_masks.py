@@ -9,6 +9,7 @@ import tf_mtl
 from tf_mtl.tasks import read_targets
 
 from .problem import (
+    SHARING,
     TASKS,
     as_tensors,
     assert_same,
@@ -91,7 +92,7 @@ def test_metrics_see_known_labels_only(model, batch):
     np.testing.assert_allclose(logs["nan_auc"], auc.result(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["mmoe", "multi_task"])
+@pytest.mark.parametrize("name", SHARING)
 def test_absent_task_has_a_zero_row_and_leaves_the_others(name):
     model = make_model(name)
     model.compile(make_sgd())

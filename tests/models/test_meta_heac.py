@@ -8,6 +8,7 @@ import tensorflow as tf
 from tf_mtl import models
 from tf_mtl.models.meta_heac import mixture_logit
 
+from .plain import perceptron, softmax, weighted_sum
 from .problem import FEATURES, TASKS, WIDTHS, as_tensors, make_batch
 
 
@@ -23,22 +24,12 @@ def batch():
     return as_tensors(make_batch())
 
 
-def perceptron(mlp, index, inputs):
-    """Slice `index` of a stack, layer by layer."""
-    for layer in mlp.dense:
-        inputs = inputs @ layer.kernel.numpy()[index] + layer.bias.numpy()[index]
-        if layer.activation is keras.activations.relu:
-            inputs = np.maximum(inputs, 0)
-    return inputs
-
-
 def gate_weights(gate, task, embedded):
     """Softmax of two dense layers on the vector of a task and the features."""
     joined = np.concatenate([np.tile(task, (len(embedded), 1)), embedded], axis=1)
     hidden = np.maximum(joined @ gate.kernel.numpy() + gate.bias.numpy(), 0)
     kernel, bias = gate.output_layer.weights
-    exponents = np.exp(hidden @ kernel.numpy() + bias.numpy())
-    return exponents / exponents.sum(axis=1, keepdims=True)
+    return softmax(hidden @ kernel.numpy() + bias.numpy())
 
 
 def reference(model, inputs):
@@ -48,7 +39,7 @@ def reference(model, inputs):
     found = {}
     for task, vector in zip(TASKS, model.task_embedding.numpy(), strict=True):
         weights = gate_weights(model.expert_gate, vector, embedded)
-        mixed = sum(weights[:, e, None] * u for e, u in enumerate(experts))
+        mixed = weighted_sum(weights, experts)
         weights = gate_weights(model.critic_gate, vector, embedded)
         total = 0.0
         for j in range(model.num_critics):

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tf_mtl import layers, models
 from tf_mtl.tasks import read_targets
 
+from .plain import perceptron, softmax, weighted_sum
 from .problem import (
     FEATURES,
     TASKS,
@@ -49,27 +50,13 @@ def batch():
     return as_tensors(make_batch())
 
 
-def perceptron(mlp, index, inputs):
-    """Slice `index` of a stack, layer by layer."""
-    for layer in mlp.dense:
-        inputs = inputs @ layer.kernel.numpy()[index] + layer.bias.numpy()[index]
-        if layer.activation is keras.activations.relu:
-            inputs = np.maximum(inputs, 0)
-    return inputs
-
-
-def softmax(logits):
-    exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponents / exponents.sum(axis=-1, keepdims=True)
-
-
 def mixture(gate, index, stream, experts, used=slice(None)):
     """A mixture by gate `index`, and by those columns of it that are used."""
     if isinstance(gate, layers.SoftmaxGate):
         weights = softmax(stream @ gate.kernel.numpy()[index][:, used])
     else:  # Has a slow reference of its own.
         weights = gate(tf.stack([stream] * gate.num_gates)).numpy()[index][:, used]
-    return sum(weights[:, e, None] * expert for e, expert in enumerate(experts))
+    return weighted_sum(weights, experts)
 
 
 def reference(model, inputs):

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tf_mtl import models
 from tf_mtl.tasks import read_targets
 
+from .plain import perceptron
 from .problem import (
     FEATURES,
     TASKS,
@@ -32,15 +33,6 @@ def make(seed=0, cls=models.SNR, features=FEATURES, **kwargs):
 @pytest.fixture(scope="module")
 def batch():
     return as_tensors(make_batch())
-
-
-def perceptron(mlp, index, inputs):
-    """Slice `index` of a stack, layer by layer."""
-    for layer in mlp.dense:
-        inputs = inputs @ layer.kernel.numpy()[index] + layer.bias.numpy()[index]
-        if layer.activation is keras.activations.relu:
-            inputs = np.maximum(inputs, 0)
-    return inputs
 
 
 def reference(model, inputs):

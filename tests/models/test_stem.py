@@ -8,6 +8,7 @@ import tensorflow as tf
 from tf_mtl import layers, models
 from tf_mtl.tasks import read_targets
 
+from .plain import perceptron, softmax, weighted_sum
 from .problem import (
     FEATURES,
     TASKS,
@@ -36,15 +37,6 @@ def make(seed=0, **kwargs):
 @pytest.fixture(scope="module")
 def batch():
     return as_tensors(make_batch())
-
-
-def perceptron(mlp, index, inputs):
-    """Slice `index` of a stack, layer by layer."""
-    for layer in mlp.dense:
-        inputs = inputs @ layer.kernel.numpy()[index] + layer.bias.numpy()[index]
-        if layer.activation is keras.activations.relu:
-            inputs = np.maximum(inputs, 0)
-    return inputs
 
 
 def streams_of(model, inputs):
@@ -80,11 +72,10 @@ def reference(model, inputs):
     for t, stream in enumerate(streams):
         read = stream + shared
         if isinstance(model.gate, layers.SoftmaxGate):
-            exponents = np.exp(read @ model.gate.kernel.numpy()[t])
-            weights = exponents / exponents.sum(axis=-1, keepdims=True)
+            weights = softmax(read @ model.gate.kernel.numpy()[t])
         else:  # Has a slow reference of its own.
             weights = model.gate(tf.stack([read] * T)).numpy()[t]
-        mixed = sum(weights[:, e, None] * u for e, u in enumerate(experts))
+        mixed = weighted_sum(weights, experts)
         outputs.append(perceptron(model.tower, t, mixed)[:, 0])
     return outputs
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .problem import TASKS, make_model, variable_groups
+from .problem import ARCHITECTURES, TASKS, make_model, variable_groups
 
 NAMES = [task.name for task in TASKS]
 ALL = (frozenset(NAMES),)
@@ -102,6 +102,10 @@ EXPECTED = {
         "tower": EACH,
     },
 }
+
+
+def test_every_architecture_is_in_the_table():
+    assert {*EXPECTED, "multi_task"} == set(ARCHITECTURES)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
