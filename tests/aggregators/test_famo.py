@@ -6,6 +6,7 @@ from tests.aggregators.test_golden import of_method
 from tf_mtl.aggregators import FAMO
 
 BEFORE = tf.constant([1.0, 3.0], tf.float64)
+RATES = np.array([0.9, 0.7])
 
 
 def logits(aggregator):
@@ -86,6 +87,26 @@ def test_absent_task_keeps_its_logit_and_does_not_count():
     expected = np.zeros(3)
     expected[known] = logits(without)
     np.testing.assert_allclose(logits(with_absent), expected, rtol=1e-12)
+
+
+def test_without_second_pass_a_fixed_training_set_gives_the_same_weights():
+    twice, once = FAMO(), FAMO(second_pass=False)
+    assert twice.observes_update and not once.observes_update
+    for step in range(5):
+        before, after = (BEFORE * RATES ** float(k) for k in (step, step + 1))
+        found = once.weights(before)
+        np.testing.assert_allclose(found, twice.weights(before), rtol=1e-12)
+        twice.observe(after)
+
+
+def test_without_second_pass_only_tasks_seen_before_are_compared():
+    aggregator = FAMO(learning_rate=0.1, gamma=0.0, second_pass=False)
+    aggregator.weights([1.0, 3.0, np.nan], [True, True, False])
+    aggregator.weights([0.5, 2.7, 2.0])
+    np.testing.assert_allclose(logits(aggregator), [-0.1, 0.1, 0.0], rtol=1e-6)
+    # What the absent third task was is compared with when it is back.
+    aggregator.weights([0.5, np.nan, np.nan], [True, False, False])
+    np.testing.assert_allclose(aggregator._last_gaps, [0.5, 2.7, 2.0])
 
 
 def test_observation_that_is_not_finite_is_ignored():

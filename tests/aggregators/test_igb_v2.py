@@ -8,7 +8,13 @@ from tests.models import problem
 from tf_mtl import aggregators
 from tf_mtl.aggregators import IGBv2
 
-SMALL = {"learn_every": 2, "batch_size": 4, "capacity": 5, "seed": 3}
+SMALL = {
+    "learn_every": 2,
+    "num_updates": 3,
+    "batch_size": 4,
+    "capacity": 5,
+    "seed": 3,
+}
 LOSSES = np.random.default_rng(0).uniform(0.2, 2.0, size=(12, 3))
 
 
@@ -138,7 +144,7 @@ def test_agent_learns_at_every_second_step(jit_compile):
         step(tf.constant(losses))
         updates.append(float(variable(aggregator, "agent_updates")))
     # Step 1 was in the epoch of the base losses, step 2 had no transition yet.
-    assert updates == [0.0, 0.0, 2.0, 2.0, 4.0, 4.0]
+    assert updates == [0.0, 0.0, 3.0, 3.0, 6.0, 6.0]
     assert step.experimental_get_tracing_count() == 1
     assert aggregator.fallback_count.numpy() == 0
 
@@ -148,7 +154,7 @@ def test_eager_graph_and_xla_learn_the_same():
     for jit_compile in (None, False, True):
         # One update: a second would start where Adam went by the sign of gradients,
         # some of which are nothing but rounding.
-        aggregator = acting(learn_every=1)
+        aggregator = acting(learn_every=1, num_updates=1)
         step = aggregator.weights
         if jit_compile is not None:
             step = tf.function(step, jit_compile=jit_compile)
@@ -221,7 +227,9 @@ def test_negative_loss_takes_the_mean():
     assert aggregator.fallback_count.numpy() == 1
 
 
-@pytest.mark.parametrize("name", ["learn_every", "batch_size", "capacity"])
+@pytest.mark.parametrize(
+    "name", ["learn_every", "num_updates", "batch_size", "capacity"]
+)
 def test_bad_count_is_refused(name):
     with pytest.raises(ValueError, match=f"`{name}` must be an int, at least 1"):
         IGBv2(**{name: 0})

@@ -32,7 +32,7 @@ NOT_ASSERTED = {
     "dualproj": "free of conflict, from continual learning; proven for UPGrad alone",
     "dwa": _CHANGING_SUM,
     "ew": _WEIGHTED_SUM,
-    "excess_mtl": "proven for smooth losses: it sticks in the steep valleys",
+    "excess_mtl": "proven for convex or smooth losses; the valleys have sharp bottoms",
     "famo": _CHANGING_SUM,
     "fixed": _WEIGHTED_SUM,
     "gls": "the geometric mean, which sticks in the steep valleys",

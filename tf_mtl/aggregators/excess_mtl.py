@@ -42,8 +42,9 @@ class ExcessMTL(RowTracking):
     Reference:
         He et al., Robust Multi-Task Learning with Excess Risks, ICML 2024,
         arXiv:2402.02009. Differs: weights are kept as logits, which do not overflow;
-        sums of tables are lazy. Another public code uses the excess of the first step
-        unscaled.
+        sums of tables are lazy; towers get their plain gradient, where the official
+        code weights their losses too. Another public code uses the excess of the first
+        step unscaled.
     """
 
     tracked = ("squares",)
