@@ -3,8 +3,10 @@ import json
 
 import pytest
 
+from tests.datasets.census_rows import make_rows
 from tf_mtl.experiments import comparison, runs
 from tf_mtl.experiments.comparison import compare
+from tf_mtl.experiments.config import TrainConfig
 from tf_mtl.experiments.variants import parse_variants
 
 
@@ -151,3 +153,35 @@ def test_runs_that_share_a_step_are_as_if_alone(base, tmp_path):
     second = {"a": dataclasses.replace(config, seed=1)}
     alone = compare(second, 1, tmp_path / "alone")
     assert [row.values[1:] for row in together] == [row.values for row in alone]
+
+
+def test_runs_are_cut_where_a_process_would_compile_too_many_steps(base):
+    names = "abcdefghij"
+    many = [
+        runs.Run(name, dataclasses.replace(base, dropout=i / 10, seed=seed))
+        for i, name in enumerate(names)
+        for seed in (0, 1)
+    ]
+    groups = runs._groups(many)
+    assert [run for group in groups for run in group] == many
+    assert [len({run.name for run in group}) for group in groups] == [8, 2]
+    assert runs._groups(many[:16]) == [many[:16]]
+    assert runs._groups([]) == []
+
+
+@pytest.mark.slow
+def test_groups_of_runs_are_trained_in_processes_of_their_own(tmp_path, monkeypatch):
+    (tmp_path / "census-income.data").write_text(make_rows(300))
+    (tmp_path / "census-income.test").write_text(make_rows(60, first_age=60))
+    config = TrainConfig(
+        manual_dir=str(tmp_path),
+        data_dir=str(tmp_path / "prepared"),
+        model="shared_bottom",
+        model_args={"bottom_units": [4], "tower_units": [4]},
+        aggregator="ew",
+        epochs=1,
+    )
+    variants = {"a": config, "b": dataclasses.replace(config, dropout=0.1)}
+    together = compare(variants, 2, tmp_path / "together")
+    monkeypatch.setattr(runs, "_STEPS_PER_PROCESS", 1)
+    assert compare(variants, 2, tmp_path / "apart") == together

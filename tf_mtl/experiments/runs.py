@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import functools
 import json
+import multiprocessing
 import pathlib
 import tempfile
 import time
@@ -20,6 +21,10 @@ from tf_mtl.experiments.fitting import evaluate, fit_best, make_model
 from tf_mtl.experiments.run_folder import RunFolder
 from tf_mtl.experiments.summary import METRICS
 from tf_mtl.files import write_json
+
+# XLA keeps each compiled step mapped in memory as long as the process lives, a large
+# one in thousands of maps, and a process may have 65,530: thirty have crashed it.
+_STEPS_PER_PROCESS = 8
 
 
 class Run(NamedTuple):
@@ -39,8 +44,9 @@ class Runs:
 
     Data are split, learned from and encoded once, with the rows that seed 0 holds out
     for validation. Runs that follow each other and differ in their seed alone share one
-    compiled train step. Each keeps its epoch of the best validation score and looks at
-    the test split once.
+    compiled train step; where there are many steps, a few at a time are compiled in a
+    process of their own, which reads the data again. Each run keeps its epoch of the
+    best validation score and looks at the test split once.
 
     Args:
         folder: for one folder `NAME-seedN` of each run: the choices and, last, the
@@ -75,26 +81,49 @@ class Runs:
         if missing:
             print(f"{len(missing)} of {len(runs)} runs to do.", flush=True)
             self._check_arguments([runs[i] for i in missing])
+        groups = _groups([runs[i] for i in missing])
+        done = 0
+        for group in groups:
+            if len(groups) == 1:
+                self.train(group)
+            else:
+                _train_in_process(self.folder, self._shared, group, done, len(missing))
+            done += len(group)
+        return [json.loads(folder.metrics.read_text()) for folder in claimed]
+
+    def train(
+        self, runs: Sequence[Run], done: int = 0, total: int | None = None
+    ) -> None:
+        """Trains runs that are claimed, and writes their scores.
+
+        Args:
+            runs: what to do, in this order.
+            done: int, runs that were done before these, for the progress.
+            total: int, runs to do in all. None: these.
+        """
+        total = total or len(runs)
         started = time.perf_counter()
-        for count, i in enumerate(missing, start=1):
+        for count, run in enumerate(runs, start=1):
             begun = time.perf_counter()
-            result = self._train(runs[i].config)
-            write_json(claimed[i].metrics, result)
+            result = self._train(run.config)
+            write_json(self._place(run).metrics, result)
             now = time.perf_counter()
-            left = (now - started) / count * (len(missing) - count)
+            left = (now - started) / count * (total - done - count)
             print(
-                f"[{count}/{len(missing)}] {runs[i].name}, seed {runs[i].config.seed}: "
+                f"[{done + count}/{total}] {run.name}, seed {run.config.seed}: "
                 f"{_scores(result['test'])}; best of {result['train']['epochs']} "
                 f"epochs: {result['train']['best_epoch']}; {now - begun:.0f} s, "
                 f"{datetime.timedelta(seconds=round(left))} left",
                 flush=True,
             )
-        return [json.loads(folder.metrics.read_text()) for folder in claimed]
 
-    def _claim(self, run: Run) -> RunFolder:
+    def _place(self, run: Run) -> RunFolder:
         # Names hold what paths must not, such as the slash of "w/o".
         place = f"{urllib.parse.quote(run.name, safe='+= ')}-seed{run.config.seed}"
-        folder = RunFolder(self.folder / place)
+        return RunFolder(self.folder / place)
+
+    def _claim(self, run: Run) -> RunFolder:
+        folder = self._place(run)
         done = folder.finished() is not None
         folder.start(run.config, resume=done, overwrite=not done)
         return folder
@@ -130,12 +159,53 @@ class Runs:
         """A model in its first state, with a train step that is compiled already."""
         keras.utils.set_random_seed(config.seed)
         model = make_model(config, self._data)
-        like = dataclasses.replace(config, seed=0)
+        like = _step_key(config)
         if self._model is None or like != self._made_for:
             self._model, self._made_for = model, like
         else:
             self._model.copy_state(model)
         return self._model
+
+
+def _step_key(config: TrainConfig) -> TrainConfig:
+    """Equal for runs that can share one compiled train step."""
+    return dataclasses.replace(config, seed=0)
+
+
+def _groups(runs: Sequence[Run]) -> list[list[Run]]:
+    """Cuts runs where a process would have compiled too many steps."""
+    groups: list[list[Run]] = []
+    steps = 0
+    last = None
+    for run in runs:
+        key = _step_key(run.config)
+        steps += key != last
+        last = key
+        if not groups or steps > _STEPS_PER_PROCESS:
+            groups.append([])
+            steps = 1
+        groups[-1].append(run)
+    return groups
+
+
+def _train_in_process(*arguments: Any) -> None:
+    """`_train_group` in a process of its own."""
+    # A fork of a process that runs TensorFlow hangs.
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=_train_group, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise ChildProcessError(
+            f"Training ended with exit code {process.exitcode}; what it said is above. "
+            "Runs that are finished are kept: start the comparison again."
+        )
+
+
+def _train_group(
+    folder: pathlib.Path, shared: TrainConfig, runs: list[Run], done: int, total: int
+) -> None:
+    Runs(folder, shared).train(runs, done, total)
 
 
 def _with_primary(data: PreparedData) -> PreparedData:
