@@ -18,6 +18,7 @@ COMMANDS = (
     "train",
     "compare",
     "evaluate",
+    "inspect",
     "serve",
     "loadtest",
     "bench step",
@@ -74,6 +75,8 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     logging.set_verbosity(logging.ERROR)
     try:
         rest = values([name, *arguments])[1:]
+        if len(rest) == 1 and hasattr(command, "ARGUMENT"):
+            values[command.ARGUMENT].value = rest.pop()
         if values.help:
             print(_help(command, values))
             return 0

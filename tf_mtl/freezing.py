@@ -20,10 +20,11 @@ class _Values:
     by_method: dict[tuple[Any, int], Any]
     variables: list[tf.Variable]
 
-    def freeze(self, value: Any) -> Any:
+    def freeze(self, name: str, value: Any) -> Any:
         if not tf.is_tensor(value) or value.shape.num_elements() <= _CONSTANT_SIZE:
             return value
-        self.variables.append(tf.Variable(value, trainable=False, name="frozen"))
+        name = f"{name}_{len(self.variables)}"
+        self.variables.append(tf.Variable(value, trainable=False, name=name))
         return self.variables[-1]
 
 
@@ -77,8 +78,10 @@ def frozen(method: Callable[[Any], Any]) -> Callable[[Any], Any]:
         key = (method, id(self))
         if key not in values.by_method:
             with tf.init_scope():
-                found = tf.nest.map_structure(values.freeze, method(self))
-            values.by_method[key] = found
+                owner = getattr(self, "path", type(self).__name__)
+                name = f"{owner}/{method.__name__.lstrip('_')}"
+                freeze = functools.partial(values.freeze, name)
+                values.by_method[key] = tf.nest.map_structure(freeze, method(self))
         return tf.nest.map_structure(_in_graph, values.by_method[key])
 
     return wrapper

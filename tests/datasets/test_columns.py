@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_mtl.datasets.columns import as_dataset, num_rows
+from tf_mtl.datasets.columns import as_dataset, fingerprint, num_rows
 
 FEATURES = {
     "x": np.arange(10, dtype=np.float32),
@@ -77,3 +77,21 @@ def test_errors():
         as_dataset(FEATURES, LABELS, 0)
     with pytest.raises(ValueError, match="`drop_remainder` needs"):
         as_dataset(FEATURES, LABELS, drop_remainder=True)
+
+
+def test_fingerprint_tells_values_types_names_and_order_apart():
+    columns = {"city": np.array(["Rome", "Oslo"]), "age": np.array([3, 4])}
+    found = [
+        fingerprint(each)
+        for each in (
+            columns,
+            columns | {"city": np.array(["Oslo", "Rome"])},
+            columns | {"city": np.array(["RomeO", "slo"])},
+            columns | {"age": np.array([3.0, 4.0])},
+            columns | {"age": np.array([[3], [4]])},
+            {"town": columns["city"], "age": columns["age"]},
+        )
+    ]
+    assert len(set(found)) == len(found)
+    same = {"age": tf.constant([3, 4], tf.int64), "city": tf.constant(["Rome", "Oslo"])}
+    assert fingerprint(same) == found[0]

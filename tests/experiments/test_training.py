@@ -7,8 +7,9 @@ import pytest
 
 from tf_mtl.experiments.config import TrainConfig
 from tf_mtl.experiments.data import prepare
-from tf_mtl.experiments.evaluation import evaluate_saved_model, find_saved_model
+from tf_mtl.experiments.evaluation import evaluate_saved_model
 from tf_mtl.experiments.training import train
+from tf_mtl.export.versions import find_saved_model
 
 
 class Killed(Exception):
@@ -47,6 +48,12 @@ def test_run_writes_everything_and_the_export_gives_the_same_numbers(config, tmp
     assert (tmp_path / "logs" / "conflicts" / "conflicts.png").stat().st_size > 1000
     assert list((tmp_path / "logs" / "train").iterdir())
     assert find_saved_model(tmp_path) == tmp_path / "saved_model" / "1"
+    info_file = tmp_path / "saved_model" / "1" / "assets.extra" / "model_info.json"
+    provenance = json.loads(info_file.read_text())["provenance"]
+    assert provenance["metrics"]["test"] == result["test"]
+    assert provenance["num_rows"] == {"train": 270, "validation": 30, "test": 100}
+    assert len(provenance["fingerprint"]) == 64
+    assert provenance["choices"]["learning_rate"] == 0.01
     found = evaluate_saved_model(tmp_path, "tiny")
     for task, metrics in result["test"].items():
         for name, value in metrics.items():

@@ -145,7 +145,7 @@ def test_failure_leaves_no_folder(trained, tmp_path, monkeypatch):
     def fail(*args):
         raise OSError("disk full")
 
-    monkeypatch.setattr(saved_model, "write_model_info", fail)
+    monkeypatch.setattr(saved_model, "write_json", fail)
     with pytest.raises(OSError, match="disk full"):
         export.save(trained.model, tmp_path)
     assert not list(tmp_path.iterdir())

@@ -1,8 +1,11 @@
 """Rows held as column arrays, cut into batches without touching single rows."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 Columns = Mapping[str, Any]
@@ -43,6 +46,29 @@ def take_rows(columns: Columns, rows: slice) -> dict[str, Any]:
         dict of arrays or tensors, in the order of `columns`.
     """
     return {name: column[rows] for name, column in columns.items()}
+
+
+def fingerprint(columns: Columns) -> str:
+    """Tells whether columns are the same as others: names, types, rows and their order.
+
+    Args:
+        columns: dict of arrays or tensors, rows in the first axis.
+
+    Returns:
+        string of 64 hexadecimal digits, SHA-256.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(columns):
+        array = np.asarray(columns[name])
+        kind = "bytes" if array.dtype.kind in "OSU" else array.dtype.str
+        digest.update(json.dumps([name, kind, array.shape]).encode())
+        if kind == "bytes":
+            values = [tf.compat.as_bytes(value) for value in array.ravel().tolist()]
+            digest.update(json.dumps([len(value) for value in values]).encode())
+            digest.update(b"".join(values))
+        else:
+            digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def as_dataset(

@@ -76,7 +76,7 @@ def write(
                 stack.enter_context(tf.io.TFRecordWriter(name)) for name in temporary
             ]
             for writer, batch in zip(itertools.cycle(writers), columns, strict=False):
-                for record in _serialize(batch):
+                for record in serialize(batch):
                     writer.write(record)
         for source, target in zip(temporary, finals, strict=True):
             tf.io.gfile.rename(source, target)
@@ -221,7 +221,18 @@ def _pieces(columns: Columns, num_shards: int) -> Iterator[dict[str, Any]]:
         yield take_rows(columns, rows)
 
 
-def _serialize(batch: Columns) -> Iterator[bytes]:
+def serialize(batch: Columns) -> Iterator[bytes]:
+    """Makes one serialized `tf.train.Example` of each row, as `write` stores it.
+
+    Args:
+        batch: dict of arrays, rows in the first axis.
+
+    Yields:
+        bytes, row by row.
+
+    Raises:
+        TypeError: if a column is neither numeric nor of strings.
+    """
     size = num_rows(batch)
     arrays = {name: np.asarray(column) for name, column in batch.items()}
     make = {name: _storage(name, array)[1] for name, array in arrays.items()}

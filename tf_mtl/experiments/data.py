@@ -8,12 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl import datasets, features
-from tf_mtl.datasets.columns import Columns, as_dataset, num_rows
+from tf_mtl.datasets.columns import Columns, as_dataset, num_rows, take_rows
 from tf_mtl.experiments.config import TrainConfig
 from tf_mtl.tasks import Task
 
 # Rows that are encoded at a time.
 _CHUNK = 8192
+_SAMPLE_ROWS = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,7 @@ class PreparedData:
         train: rows to train on.
         validation: a seeded part of the `train` split, to choose the best epoch.
         test: the `test` split.
+        sample: dict of raw columns of a few validation rows, as a client sends them.
     """
 
     preprocessor: features.Preprocessor
@@ -60,6 +62,7 @@ class PreparedData:
     train: Rows
     validation: Rows
     test: Rows
+    sample: dict[str, Any]
 
 
 def make_features(
@@ -139,7 +142,10 @@ def prepare(config: TrainConfig) -> PreparedData:
     return PreparedData(
         preprocessor,
         make_tasks(info),
-        *(_encode(preprocessor, *columns) for columns in (train, validation, test)),
+        train=_encode(preprocessor, *train),
+        validation=_encode(preprocessor, *validation),
+        test=_encode(preprocessor, *test),
+        sample=take_rows(validation[0], slice(_SAMPLE_ROWS)),
     )
 
 

@@ -15,9 +15,9 @@ from tf_mtl import datasets
 from tf_mtl.callbacks.monitor import read_log
 from tf_mtl.experiments import client
 from tf_mtl.experiments.config import TrainConfig
-from tf_mtl.experiments.evaluation import find_saved_model
 from tf_mtl.experiments.tables import table
 from tf_mtl.experiments.training import train
+from tf_mtl.export.versions import find_saved_model
 
 METHODS = {"ew": "equal weights", "gradcraft": "GradCraft"}
 _SERVED_ROWS = 5

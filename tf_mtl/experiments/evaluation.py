@@ -10,39 +10,9 @@ import tensorflow as tf
 from tf_mtl import datasets, metrics
 from tf_mtl.datasets.columns import as_dataset
 from tf_mtl.experiments.data import make_tasks
+from tf_mtl.export.versions import find_saved_model
 
 _BATCH = 4096
-
-
-def find_saved_model(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Finds the SavedModel that is meant by a folder.
-
-    Args:
-        path: folder of a run, folder of versions (the highest is taken), or folder
-            of one version.
-
-    Returns:
-        The folder that holds `saved_model.pb`.
-
-    Raises:
-        FileNotFoundError: if there is none.
-    """
-    folder = pathlib.Path(path).expanduser()
-    if (folder / "saved_model.pb").is_file():
-        return folder
-    for versions in (folder / "saved_model", folder):
-        found = [
-            file.parent
-            for file in versions.glob("*/saved_model.pb")
-            if file.parent.name.isdecimal()
-        ]
-        if found:
-            return max(found, key=lambda version: int(version.name))
-    raise FileNotFoundError(
-        "`model_dir` must be the folder of a run or of a SavedModel. Received: "
-        f"{os.fspath(folder)!r}, without `saved_model.pb`. If a run was stopped there, "
-        "finish it with `tf-mtl train --resume`."
-    )
 
 
 def evaluate_saved_model(
@@ -55,7 +25,7 @@ def evaluate_saved_model(
     """Evaluates an exported model as a client would call it.
 
     Args:
-        model_dir: see `find_saved_model`.
+        model_dir: see `export.versions.find_saved_model`.
         dataset: name of a data set.
         split: string. A split or a part of one, such as `"test[:10%]"`.
         manual_dir: folder with the source files, where the data set has some.

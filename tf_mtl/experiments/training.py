@@ -4,20 +4,24 @@ import dataclasses
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
-from tf_mtl import callbacks, export
+from tf_mtl import callbacks, datasets, export
+from tf_mtl.datasets.columns import fingerprint
 from tf_mtl.experiments.config import TrainConfig
-from tf_mtl.experiments.data import Rows, prepare
+from tf_mtl.experiments.data import PreparedData, Rows, prepare
 from tf_mtl.experiments.fitting import evaluate, fit_best, make_model
 from tf_mtl.experiments.run_folder import RunFolder
+from tf_mtl.export.warmup import can_write_warmup
 from tf_mtl.files import write_json
 
 # Rows of the look at the gradients.
 _PROBE_ROWS = 1024
+# Choices that mean something on this machine alone.
+_FOLDERS = ("manual_dir", "data_dir")
 
 
 def train(
@@ -33,7 +37,8 @@ def train(
     or without any the loss. The test split is looked at once, at the end.
 
     Written to `output_dir`: `config.json`, `checkpoints/`, `logs/` (TensorBoard, and
-    the conflicts if `monitor_every` is set), `saved_model/1` and, last, `metrics.json`.
+    the conflicts if `monitor_every` is set), `saved_model/1` (with warm-up requests, if
+    the extra `serving` is installed) and, last, `metrics.json`.
 
     Args:
         config: the choices of the run.
@@ -91,9 +96,29 @@ def train(
     }
     # A version of a run that was stopped while it wrote may be half there.
     shutil.rmtree(folder.saved_model, ignore_errors=True)
-    export.save(model, os.fspath(folder.saved_model))
+    export.save(
+        model,
+        os.fspath(folder.saved_model),
+        warmup=data.sample if can_write_warmup() else None,
+        provenance=_provenance(data, result),
+    )
     write_json(folder.metrics, result)
     return result
+
+
+def _provenance(data: PreparedData, result: Mapping[str, Any]) -> export.Provenance:
+    config = result["config"]
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
+    return export.Provenance(
+        data=f"{config['dataset']}: {datasets.get(config['dataset']).description}",
+        fingerprint=fingerprint(
+            {f"input {name}": column for name, column in data.train.inputs.items()}
+            | {f"label {name}": column for name, column in data.train.labels.items()}
+        ),
+        num_rows={name: len(rows) for name, rows in splits.items()},
+        metrics={name: result[name] for name in ("validation", "test")},
+        choices={n: v for n, v in config.items() if n not in _FOLDERS},
+    )
 
 
 def _monitor(

@@ -2,16 +2,20 @@
 
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from tf_mtl.export.calibration import Calibration
-from tf_mtl.export.model_info import write_model_info
+from tf_mtl.export.model_card import model_card
+from tf_mtl.export.model_info import model_info
+from tf_mtl.export.provenance import Provenance
 from tf_mtl.export.score import Score
-from tf_mtl.export.signatures import make_signatures
+from tf_mtl.export.signatures import input_specs, make_signatures
 from tf_mtl.export.versions import publish
+from tf_mtl.export.warmup import check_warmup, write_warmup
+from tf_mtl.files import write_json, write_text
 from tf_mtl.freezing import freezing
 from tf_mtl.gradients.replicas import first_replica
 from tf_mtl.models import MultiTask, TaskTrainer
@@ -23,6 +27,8 @@ def save(
     version: int | None = None,
     calibration: Calibration | None = None,
     score: Score | str | None = None,
+    warmup: Mapping[str, Any] | None = None,
+    provenance: Provenance | None = None,
 ) -> str:
     """Saves a model for serving, as the next version below a folder.
 
@@ -41,7 +47,9 @@ def save(
     * `serving_default_weighted` and `serve_examples_weighted`, if the score has
       weights, take one more input for each: float32 `(batch,)` or `(1,)` by its name.
 
-    `assets.extra/model_info.json` lists tasks, columns, sizes and versions.
+    Beside it, in `assets.extra`, which TensorFlow leaves alone, are `model_info.json`
+    (tasks, columns, sizes, versions), `MODEL_CARD.md` for people, and if asked for the
+    warm-up requests of TensorFlow Serving.
 
     Example:
     ```python
@@ -57,16 +65,23 @@ def save(
         calibration: what `fit_calibration` made of validation predictions; the export
             answers with the probabilities that it gives.
         score: formula of one more output, `score`, from the (calibrated) predictions.
+        warmup: dict of arrays `(rows, ...)` by column, a few rows such as clients send.
+            TensorFlow Serving answers them, one alone and all together, before it takes
+            requests, so that the first of those is not slow. The rows are stored as
+            they are. Needs the extra `serving`.
+        provenance: what the model card tells of data and metrics.
 
     Returns:
         string. The version folder, `path/<version>`. It appears complete or not at all,
         also when saves run at the same time or are killed.
 
     Raises:
+        ModuleNotFoundError: if `warmup` is given without the extra `serving`.
         TypeError: if `model` is of another kind.
         ValueError: if `model` is not built or its features are not adapted, an input
             cannot be named in a signature, `version` is not positive, `path` is a URL,
-            `calibration` maps what is no binary task, or `score` names what is no task.
+            `calibration` maps what is no binary task, `score` names what is no task, or
+            `warmup` holds other columns than the model reads.
         NotADirectoryError: if `path` is a file.
         FileExistsError: if `version` exists.
     """
@@ -75,16 +90,25 @@ def save(
     score = Score(score) if isinstance(score, str) else score
     if score is not None:
         score.check_tasks([task.name for task in model.tasks])
+    if warmup is not None:
+        check_warmup(warmup, input_specs(model))
 
     def write(folder: pathlib.Path) -> None:
         with freezing() as frozen:
             signatures = make_signatures(model, calibration, score)
         module = tf.Module()
-        variables = [v.value for v in model.variables] + frozen
-        module.weights = _used(variables, signatures.values())
+        variables = [(v.path, v.value) for v in model.variables]
+        variables += [(v.name.removesuffix(":0"), v) for v in frozen]
+        weights = _used(variables, signatures.values())
+        module.weights = [variable for _, variable in weights]
         module.lookup_tables = _lookup_tables(model, signatures.values())
         tf.saved_model.save(module, str(folder), signatures=signatures)
-        write_model_info(folder, model, module.weights, calibration, score)
+        extra = folder / "assets.extra"
+        info = model_info(model, weights, calibration, score, provenance)
+        write_json(extra / "model_info.json", info)
+        write_text(extra / "MODEL_CARD.md", model_card(info))
+        if warmup is not None:
+            write_warmup(extra, signatures, warmup, score.weights if score else {})
 
     return publish(path, write, version)
 
@@ -124,14 +148,14 @@ def _check_calibration(calibration: Calibration | None, model: TaskTrainer) -> N
 
 
 def _used(
-    variables: Iterable[tf.Variable],
+    variables: Iterable[tuple[str, tf.Variable]],
     functions: Iterable[tf.types.experimental.ConcreteFunction],
-) -> list[tf.Variable]:
-    """The variables that the functions read, in order."""
+) -> list[tuple[str, tf.Variable]]:
+    """The variables that the functions read, in order, with their names."""
     used = {id(tensor) for f in functions for tensor in f.captured_inputs}
     # Of a variable with replicas, functions read the first, and TensorFlow wants to
     # hear of the whole.
-    return [v for v in variables if id(first_replica(v).handle) in used]
+    return [(n, v) for n, v in variables if id(first_replica(v).handle) in used]
 
 
 def _lookup_tables(

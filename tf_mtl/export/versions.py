@@ -37,6 +37,37 @@ def latest(path: str | os.PathLike[str]) -> str:
     return str(found[max(found)])
 
 
+def find_saved_model(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Finds the SavedModel that is meant by a folder.
+
+    Args:
+        path: folder of a run, folder of versions (the highest is taken), or folder
+            of one version.
+
+    Returns:
+        The folder that holds `saved_model.pb`.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    folder = pathlib.Path(path).expanduser()
+    if (folder / "saved_model.pb").is_file():
+        return folder
+    for parent in (folder / "saved_model", folder):
+        found = {
+            number: each
+            for number, each in version_folders(parent).items()
+            if (each / "saved_model.pb").is_file()
+        }
+        if found:
+            return found[max(found)]
+    raise FileNotFoundError(
+        "`path` must be the folder of a run or of a SavedModel. Received: "
+        f"{os.fspath(folder)!r}, without `saved_model.pb`. If a run was stopped there, "
+        "finish it with `tf-mtl train --resume`."
+    )
+
+
 def publish(
     path: str | os.PathLike[str],
     write: Callable[[pathlib.Path], None],
