@@ -38,7 +38,7 @@ def step(model, batch, aggregator, optimizer=None, **kwargs):
     return [b - a for b, a in zip(before, after, strict=True)], logs
 
 
-@pytest.mark.parametrize("name", ["upgrad", "gradcraft", "mgda"])
+@pytest.mark.parametrize("name", ["upgrad", "gradcraft"])
 def test_direction_is_that_of_the_dense_jacobian(name):
     model, batch = Joint(), one_batch()
     first, second = dense_rows(model, batch)
