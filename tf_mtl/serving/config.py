@@ -44,6 +44,13 @@ class ServerConfig:
     tls_certificate: str = _option("", "PEM file with the certificate, for TLS.")
     tls_key: str = _option("", "PEM file with its private key.")
 
+    batch_rows: int = _option(
+        0, "Rows of concurrent requests to compute together at most. 0: no batching."
+    )
+    batch_wait_ms: float = _option(
+        0.5, "Time that a request waits for others to make a batch, milliseconds."
+    )
+
     def __post_init__(self) -> None:
         if bool(self.model_base_path) == bool(self.model_config_file):
             raise ValueError(
@@ -73,4 +80,6 @@ _LEAST = {
     "max_request_mb": 1,
     "rest_timeout": 0.001,
     "drain_seconds": 0,
+    "batch_rows": 0,
+    "batch_wait_ms": 0,
 }

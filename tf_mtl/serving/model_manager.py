@@ -10,6 +10,7 @@ from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from tf_mtl.serving import models_config
+from tf_mtl.serving.batching import Batching
 from tf_mtl.serving.errors import invalid_argument, not_found
 from tf_mtl.serving.saved_model import Servable
 from tf_mtl.serving.served_model import ServedModel
@@ -30,11 +31,11 @@ class ModelManager:
     def __init__(
         self,
         config: model_server_config_pb2.ModelServerConfig,
-        poll_seconds: float = 1.0,
-        load: Callable[[pathlib.Path, str, int], Servable] | None = None,
+        poll_seconds: float,
+        load: Callable[[pathlib.Path, str, int], Servable],
     ) -> None:
         models_config.check(config)
-        self._load = load or load_warm
+        self._load = load
         self._poll_seconds = poll_seconds
         self._models = self._make(config)
         # One at a time changes what is loaded: the thread that polls, or a reload.
@@ -141,9 +142,11 @@ class ModelManager:
             model.close()
 
 
-def load_warm(folder: pathlib.Path, name: str, version: int) -> Servable:
+def load_warm(
+    folder: pathlib.Path, name: str, version: int, batching: Batching | None = None
+) -> Servable:
     """Loads a version and replays its warm-up requests."""
-    servable = Servable(folder, name, version)
+    servable = Servable(folder, name, version, batching)
     try:
         warm_up(servable)
     except Exception:

@@ -1,6 +1,7 @@
 """Server: models behind TensorFlow Serving's protocols, in one process."""
 
 import asyncio
+import functools
 import os
 import threading
 from typing import Any
@@ -9,10 +10,13 @@ from grpc_health.v1 import health_pb2
 
 from tf_mtl.serving import grpc_server, models_config, rest, rest_server
 from tf_mtl.serving.admission import Admission
+from tf_mtl.serving.batching import Batching
 from tf_mtl.serving.config import ServerConfig
 from tf_mtl.serving.methods import make_methods
 from tf_mtl.serving.metrics import Metrics
-from tf_mtl.serving.model_manager import ModelManager
+from tf_mtl.serving.model_manager import ModelManager, load_warm
+
+_BATCH_THREADS = 64
 
 
 class Server:
@@ -48,7 +52,14 @@ class Server:
             served = models_config.read(config.model_config_file)
         else:
             served = models_config.one_model(config.model_base_path, config.model_name)
-        self._models = ModelManager(served, config.poll_seconds)
+        batching = None
+        if config.batch_rows:
+            batching = Batching(config.batch_rows, config.batch_wait_ms)
+        self._models = ModelManager(
+            served,
+            config.poll_seconds,
+            functools.partial(load_warm, batching=batching),
+        )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="serving")
 
@@ -81,8 +92,9 @@ class Server:
 
     async def _open(self) -> None:
         config = self.config
-        concurrency = config.concurrency or max(2, os.cpu_count() or 1)
-        self._admission = Admission(concurrency, config.queue_size)
+        # Requests that wait for others to make a batch hold a thread each.
+        least = max(2, os.cpu_count() or 1, min(config.batch_rows, _BATCH_THREADS))
+        self._admission = Admission(config.concurrency or least, config.queue_size)
         metrics = Metrics(self._models, self._admission)
         methods = make_methods(self._models)
         max_bytes = config.max_request_mb * 2**20
