@@ -1,10 +1,11 @@
 """Admission: how many requests are computed at a time, how many wait, and how long."""
 
 import asyncio
+import queue
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import grpc
 
@@ -13,12 +14,21 @@ from tf_mtl.serving.errors import RequestError, guarded
 _Answer = TypeVar("_Answer")
 
 
+class _Work(NamedTuple):
+    """A request that was admitted."""
+
+    function: Callable[[], Any]
+    deadline: float | None
+    answer: asyncio.Future
+
+
 class Admission:
     """Runs requests in threads, within limits.
 
     More requests than are computed and wait at a time are refused at once: a server
     that takes all of them would answer none in time. All calls come from one event
-    loop, so nothing here needs a lock.
+    loop, so nothing here needs a lock. (An executor of `concurrent.futures` would take
+    several for each request, and two futures.)
 
     Args:
         concurrency: int. Requests that are computed at a time.
@@ -28,7 +38,13 @@ class Admission:
     def __init__(self, concurrency: int, queue_size: int) -> None:
         self._limit = concurrency + queue_size
         self._admitted = 0
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="serving")
+        self._waiting: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"serving-{i}", daemon=True)
+            for i in range(concurrency)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def admitted(self) -> int:
@@ -62,16 +78,39 @@ class Admission:
         deadline = None if timeout is None else time.monotonic() + timeout
         self._admitted += 1
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(
-                self._pool, _run_in_time, function, deadline
-            )
+            answer = asyncio.get_running_loop().create_future()
+            self._waiting.put(_Work(function, deadline, answer))
+            return await answer
         finally:
             self._admitted -= 1
 
     def close(self) -> None:
-        """Waits for what is computed."""
-        self._pool.shutdown()
+        """Ends the threads when all that was admitted is computed."""
+        for _ in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while (work := self._waiting.get()) is not None:
+            if work.answer.cancelled():
+                continue
+            try:
+                result = _run_in_time(work.function, work.deadline)
+            except RequestError as error:
+                settle, value = work.answer.set_exception, error
+            else:
+                settle, value = work.answer.set_result, result
+            work.answer.get_loop().call_soon_threadsafe(
+                _unless_done, work.answer, settle, value
+            )
+
+
+def _unless_done(
+    answer: asyncio.Future, settle: Callable[[Any], None], value: Any
+) -> None:
+    if not answer.done():
+        settle(value)
 
 
 def _run_in_time(function: Callable[[], _Answer], deadline: float | None) -> _Answer:

@@ -46,7 +46,7 @@ def batched_outputs(
         list of the outputs; None if the signature takes anything but one vector of
         strings, or is not one call of a function.
     """
-    if len(inputs) != 1 or inputs[0].dtype != tf.string or inputs[0].shape.rank != 1:
+    if len(inputs) != 1 or not inputs[0].is_string or inputs[0].shape.rank != 1:
         return None
     given = graph.get_tensor_by_name(inputs[0].tensor)
     tensors = [graph.get_tensor_by_name(info.tensor) for info in outputs]

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from tensorflow_serving.apis import (
     classification_pb2,
     inference_pb2,
@@ -209,7 +208,7 @@ def _examples_input(signature: Signature) -> str | None:
     if len(needed) != 1:
         return None
     info = signature.inputs[needed[0]]
-    is_vector = info.shape.rank == 1 and info.dtype == tf.string
+    is_vector = info.is_string and info.sizes is not None and len(info.sizes) == 1
     return needed[0] if is_vector else None
 
 

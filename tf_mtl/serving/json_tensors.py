@@ -35,7 +35,7 @@ def decode(name: str, value: Any, info: TensorInfo) -> np.ndarray:
     """
     shape, values = _flatten(name, value)
     tensors.check_shape(name, shape, info)
-    if info.dtype == tf.string:
+    if info.is_string:
         return np.array([to_bytes(v) for v in values], object).reshape(shape)
     kinds = _python_types(info.dtype)
     if not kinds.issuperset(map(type, values)):
@@ -45,7 +45,7 @@ def decode(name: str, value: Any, info: TensorInfo) -> np.ndarray:
             f"Received: {repr(wrong)[:100]}."
         )
     try:
-        found = np.array(values, info.dtype.as_numpy_dtype)
+        found = np.array(values, info.numpy_dtype)
     except OverflowError as error:
         raise invalid_argument(f"input {name!r}: {error}") from error
     return found.reshape(shape)

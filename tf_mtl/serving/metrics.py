@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Iterator
 
@@ -27,13 +28,13 @@ class Metrics:
 
     def __init__(self, models: ModelManager, admission: Admission) -> None:
         self._registry = prometheus_client.CollectorRegistry()
-        self._requests = prometheus_client.Counter(
+        requests = prometheus_client.Counter(
             "tf_mtl_serving_requests",
             "Requests that were answered or refused.",
             ("api", "method", "code"),
             registry=self._registry,
         )
-        self._seconds = prometheus_client.Histogram(
+        seconds = prometheus_client.Histogram(
             "tf_mtl_serving_request_seconds",
             "Time from the arrival of a request to its answer.",
             ("api", "method"),
@@ -41,6 +42,9 @@ class Metrics:
             buckets=_SECONDS,
         )
         self._registry.register(_State(models, admission))
+        # To find the counter of some labels takes longer than to count.
+        self._counter = functools.cache(requests.labels)
+        self._timer = functools.cache(seconds.labels)
 
     @contextlib.contextmanager
     def watch(self, api: str, method: str) -> Iterator[None]:
@@ -61,8 +65,8 @@ class Metrics:
             code = "CANCELLED"
             raise
         finally:
-            self._requests.labels(api, method, code).inc()
-            self._seconds.labels(api, method).observe(time.perf_counter() - start)
+            self._counter(api, method, code).inc()
+            self._timer(api, method).observe(time.perf_counter() - start)
 
     def text(self) -> bytes:
         """All metrics in the text form of Prometheus."""

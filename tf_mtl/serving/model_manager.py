@@ -4,7 +4,7 @@ import contextlib
 import logging
 import pathlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 from tensorflow_serving.config import model_server_config_pb2
@@ -72,11 +72,11 @@ class ModelManager:
             self._thread.join()
         self._close(self._models)
 
-    @contextlib.contextmanager
-    def use(self, spec: model_pb2.ModelSpec) -> Iterator[Servable]:
+    def use(
+        self, spec: model_pb2.ModelSpec
+    ) -> contextlib.AbstractContextManager[Servable]:
         """Gives the model that a request asks for, see `ServedModel.use`."""
-        with self._model(spec).use(spec) as servable:
-            yield servable
+        return self._model(spec).use(spec)
 
     def statuses(
         self, spec: model_pb2.ModelSpec

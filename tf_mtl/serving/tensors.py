@@ -1,7 +1,6 @@
 """From tensors of a request to arrays, and from arrays to tensors of an answer."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -27,18 +26,38 @@ _VALUE_FIELDS = {
 }
 
 
-class TensorInfo(NamedTuple):
+# The same, by the dtype of an array: types of TensorFlow are slow to ask.
+_WRITTEN = {
+    np.dtype(dtype.as_numpy_dtype): (dtype.as_datatype_enum, field)
+    for dtype, field in _VALUE_FIELDS.items()
+}
+
+
+class TensorInfo:
     """Type of an input or output of a signature.
 
-    Attributes:
+    Args:
         tensor: name of the tensor in the graph.
         dtype: its type.
         shape: its shape, of unknown rank or sizes where any will do.
+
+    Attributes:
+        enum: int, number of `dtype`.
+        numpy_dtype: that of its arrays.
+        is_string: whether it is a string.
+        field: where a request has its values; None for types that are rare.
+        sizes: sizes of the dimensions, None where any will do; None if the rank is.
     """
 
-    tensor: str
-    dtype: tf.DType
-    shape: tf.TensorShape
+    def __init__(self, tensor: str, dtype: tf.DType, shape: tf.TensorShape) -> None:
+        self.tensor = tensor
+        self.dtype = dtype
+        self.shape = shape
+        self.enum: int = dtype.as_datatype_enum
+        self.numpy_dtype = np.dtype(dtype.as_numpy_dtype)
+        self.is_string: bool = dtype == tf.string
+        self.field = _VALUE_FIELDS.get(dtype)
+        self.sizes = None if shape.rank is None else tuple(shape.as_list())
 
 
 def decode(name: str, proto: tensor_pb2.TensorProto, info: TensorInfo) -> np.ndarray:
@@ -56,7 +75,7 @@ def decode(name: str, proto: tensor_pb2.TensorProto, info: TensorInfo) -> np.nda
     Raises:
         RequestError: INVALID_ARGUMENT if dtype, shape or number of values are wrong.
     """
-    if proto.dtype != info.dtype.as_datatype_enum:
+    if proto.dtype != info.enum:
         raise invalid_argument(
             f"input {name!r} must be of type {info.dtype.name}. "
             f"Received: {_dtype_name(proto.dtype)}."
@@ -80,15 +99,13 @@ def check_shape(name: str, shape: tuple[int, ...], info: TensorInfo) -> None:
     Raises:
         RequestError: INVALID_ARGUMENT if it does not fit, or is too large.
     """
-    wanted = info.shape
-    sizes = () if wanted.rank is None else wanted.as_list()
-    fits = wanted.rank is None or (
-        len(shape) == len(sizes)
-        and all(w is None or w == s for w, s in zip(sizes, shape, strict=True))
+    fits = info.sizes is None or (
+        len(shape) == len(info.sizes)
+        and all(w is None or w == s for w, s in zip(info.sizes, shape, strict=True))
     )
     if not fits or any(size < 0 for size in shape):
         raise invalid_argument(
-            f"input {name!r} must have shape {wanted}. Received: {shape}."
+            f"input {name!r} must have shape {info.shape}. Received: {shape}."
         )
     # NumPy has arrays of at most 64 dimensions, TensorFlow of 254.
     if math.prod(shape) > _MAX_VALUES or len(shape) > 64:
@@ -105,31 +122,25 @@ def encode(values: np.ndarray, proto: tensor_pb2.TensorProto) -> None:
         values: array.
         proto: empty tensor, filled.
     """
-    dtype = tf.as_dtype(values.dtype)
-    field = _VALUE_FIELDS.get(dtype)
-    if field is None:
+    if values.dtype not in _WRITTEN:
         proto.CopyFrom(tf.make_tensor_proto(values))
         return
-    proto.dtype = dtype.as_datatype_enum
+    proto.dtype, field = _WRITTEN[values.dtype]
     for size in values.shape:
         proto.tensor_shape.dim.add().size = size
-    flat = values.ravel().tolist()
-    if dtype == tf.string:
-        flat = [tf.compat.as_bytes(value) for value in flat]
-    getattr(proto, field).extend(flat)
+    getattr(proto, field).extend(values.ravel().tolist())
 
 
 def _from_content(
     name: str, content: bytes, shape: tuple[int, ...], size: int, info: TensorInfo
 ) -> np.ndarray:
     # Of strings, the content has another form, which no client writes.
-    dtype = info.dtype.as_numpy_dtype
-    if info.dtype == tf.string or len(content) != size * np.dtype(dtype).itemsize:
+    if info.is_string or len(content) != size * info.numpy_dtype.itemsize:
         raise invalid_argument(
             f"input {name!r} must have the bytes of {size} values of type "
             f"{info.dtype.name}. Received: {len(content)} bytes of `tensor_content`."
         )
-    return np.frombuffer(content, dtype).reshape(shape)
+    return np.frombuffer(content, info.numpy_dtype).reshape(shape)
 
 
 def _from_values(
@@ -139,21 +150,20 @@ def _from_values(
     size: int,
     info: TensorInfo,
 ) -> np.ndarray:
-    field = _VALUE_FIELDS.get(info.dtype)
-    if field is None:
+    if info.field is None:
         try:
             return tf.make_ndarray(proto)
         except (TypeError, ValueError) as error:
             raise invalid_argument(f"input {name!r}: {error}") from error
-    values = list(getattr(proto, field))
+    values = list(getattr(proto, info.field))
     if len(values) > size or (size and not values):
         raise invalid_argument(
-            f"input {name!r} must have {size} values in `{field}`, as its shape says. "
-            f"Received: {len(values)}."
+            f"input {name!r} must have {size} values in `{info.field}`, as its shape "
+            f"says. Received: {len(values)}."
         )
     values += values[-1:] * (size - len(values))
     try:
-        array = np.array(values, info.dtype.as_numpy_dtype)
+        array = np.array(values, info.numpy_dtype)
     except OverflowError as error:
         raise invalid_argument(f"input {name!r}: {error}") from error
     return array.reshape(shape)
