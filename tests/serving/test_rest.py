@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -274,6 +275,16 @@ def test_metrics_count_requests_by_code(rest, post, error_of):
     post(GOOD)
     error_of("")
     assert (count("OK"), count("INVALID_ARGUMENT")) == (before[0] + 1, before[1] + 1)
+
+
+def test_body_does_not_wait_for_an_acknowledgement_of_the_head(post):
+    seconds = []
+    for _ in range(30):
+        start = time.perf_counter()
+        post(GOOD)
+        seconds.append(time.perf_counter() - start)
+    # Clients acknowledge after 40 ms what they need not answer.
+    assert min(seconds) < 0.03
 
 
 def test_health(rest):

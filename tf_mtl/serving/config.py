@@ -31,7 +31,7 @@ class ServerConfig:
         1.0, "Time between two looks for new versions, seconds."
     )
     concurrency: int = _option(
-        0, "Requests that are computed at a time. 0: as many as cores, at least 2."
+        0, "Requests that are computed at a time. 0: two per core."
     )
     queue_size: int = _option(
         256, "Requests that may wait; more get RESOURCE_EXHAUSTED or 429."

@@ -51,6 +51,9 @@ class RestServer:
             raise OSError(
                 f"`rest_port` must be free. Received: {address[0]}:{address[1]}."
             ) from error
+        # Connections inherit it. Head and body of an answer are written apart, and the
+        # body would wait 40 ms for the client to acknowledge the head.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._task = asyncio.create_task(self._server.serve([listener]))
         while not self._server.started and not self._task.done():
             await asyncio.sleep(0.01)

@@ -93,8 +93,8 @@ class Server:
     async def _open(self) -> None:
         config = self.config
         # Requests that wait for others to make a batch hold a thread each.
-        least = max(2, os.cpu_count() or 1, min(config.batch_rows, _BATCH_THREADS))
-        self._admission = Admission(config.concurrency or least, config.queue_size)
+        default = max(2 * (os.cpu_count() or 1), min(config.batch_rows, _BATCH_THREADS))
+        self._admission = Admission(config.concurrency or default, config.queue_size)
         metrics = Metrics(self._models, self._admission)
         methods = make_methods(self._models)
         max_bytes = config.max_request_mb * 2**20
