@@ -29,6 +29,8 @@ def save(
     score: Score | str | None = None,
     warmup: Mapping[str, Any] | None = None,
     provenance: Provenance | None = None,
+    extra_signatures: Mapping[str, tf.types.experimental.ConcreteFunction]
+    | None = None,
 ) -> str:
     """Saves a model for serving, as the next version below a folder.
 
@@ -70,6 +72,8 @@ def save(
             requests, so that the first of those is not slow. The rows are stored as
             they are. Needs the extra `serving`.
         provenance: what the model card tells of data and metrics.
+        extra_signatures: dict of further traced functions by signature name. They may
+            use `model.features`.
 
     Returns:
         string. The version folder, `path/<version>`. It appears complete or not at all,
@@ -96,6 +100,7 @@ def save(
     def write(folder: pathlib.Path) -> None:
         with freezing() as frozen:
             signatures = make_signatures(model, calibration, score)
+        signatures |= extra_signatures or {}
         module = tf.Module()
         variables = [(v.path, v.value) for v in model.variables]
         variables += [(v.name.removesuffix(":0"), v) for v in frozen]
