@@ -48,14 +48,14 @@ def of_files(patterns: Sequence[str]) -> str:
     Raises:
         FileNotFoundError: if a pattern matches nothing.
     """
-    content: dict[str, Any] = {}
+    content = []
     for pattern in patterns:
         paths = sorted(glob.glob(pattern))
         if not paths:
             raise FileNotFoundError(f"No file matches {pattern!r}, which is read here.")
         for path in map(pathlib.Path, paths):
             is_code = path.suffix == ".py"
-            content[path.name] = of_code(path) if is_code else _digest(path)
+            content.append((path.name, of_code(path) if is_code else _digest(path)))
     return of_value(content)
 
 

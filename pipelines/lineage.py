@@ -6,19 +6,41 @@ Example:
       --output=lineage.png
 """
 
+import contextlib
 import pathlib
 import sys
 import time
-from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
 from pipelines.store import Execution, Run, Store
+from tf_mtl import cli
 from tf_mtl.files import replacing
 
-_ROOT = flags.DEFINE_string("root", None, "Folder of the runs.", required=True)
-_RUN = flags.DEFINE_integer("run", None, "Number of a run. Default: the newest.")
-_OUTPUT = flags.DEFINE_string("output", None, "Picture to draw: a .png or .svg file.")
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the options."""
+    flags.DEFINE_string("root", None, "Folder of the runs.", flag_values=values)
+    flags.DEFINE_integer(
+        "run", None, "Number of a run; the newest.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "output", None, "Picture to draw: a .png or .svg file.", flag_values=values
+    )
+
+
+def run(values: flags.FlagValues) -> None:
+    """Prints, and draws if a picture is asked for."""
+    root = pathlib.Path(values.root or ".")
+    if not (root / "store.sqlite").exists():
+        raise FileNotFoundError(
+            f"`root` must be the folder of runs. Received: root={values.root!r}, which "
+            "holds no store.sqlite."
+        )
+    with contextlib.closing(Store(root)) as store:
+        print(describe(store, values.run))
+        if values.output:
+            draw(store, pathlib.Path(values.output), values.run)
 
 
 def describe(store: Store, number: int | None = None) -> str:
@@ -96,27 +118,6 @@ def draw(store: Store, path: pathlib.Path, number: int | None = None) -> None:
         picture.savefig(temporary, bbox_inches="tight", dpi=150)
 
 
-def main(argv: Sequence[str]) -> int:
-    """Prints, and draws if a picture is asked for."""
-    if argv[1:]:
-        raise app.UsageError(f"Options are written --name=value, not {argv[1:]}.")
-    root = pathlib.Path(_ROOT.value)
-    if not (root / "store.sqlite").exists():
-        print(f"pipelines.lineage: error: no runs in {str(root)!r}.", file=sys.stderr)
-        return 2
-    store = Store(root)
-    try:
-        print(describe(store, _RUN.value))
-        if _OUTPUT.value:
-            draw(store, pathlib.Path(_OUTPUT.value), _RUN.value)
-    except ValueError as error:
-        print(f"pipelines.lineage: error: {error}", file=sys.stderr)
-        return 2
-    finally:
-        store.close()
-    return 0
-
-
 def _describe_run(run: Run) -> str:
     started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.started))
     reason = f": {run.reason}" if run.reason else ""
@@ -150,4 +151,5 @@ def _with_earlier(store: Store, run: Run) -> list[tuple[Execution, bool]]:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    module = sys.modules[__name__]
+    sys.exit(cli.run_command(module, "pipelines.lineage", sys.argv[1:]))

@@ -48,8 +48,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0, 2 after an error of the user, 130 after an interruption.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    # Device and instruction set notes hide what a command prints.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if not argv or argv[0] in ("--help", "-h", "help"):
         print(_overview())
         return 0
@@ -59,11 +57,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = next((n for n in COMMANDS if argv[: len(n.split())] == n.split()), None)
     if name is None:
         return _fail("tf-mtl", _unknown(argv))
-    return _run(name, argv[len(name.split()) :])
+    return run_command(_command(name), f"tf-mtl {name}", argv[len(name.split()) :])
 
 
-def _run(name: str, arguments: Sequence[str]) -> int:
-    command = _command(name)
+def run_command(command: ModuleType, program: str, arguments: Sequence[str]) -> int:
+    """Runs a module that is a command.
+
+    Args:
+        command: has a docstring, the help; `define_flags(values)`; and `run(values)`,
+            which returns None or an exit code.
+        program: what the user typed for it.
+        arguments: sequence of strings, the options.
+
+    Returns:
+        Exit code: that of the command, 2 after an error of the user, 130 after an
+        interruption.
+    """
+    # Device and instruction set notes hide what a command prints.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     values = flags.FlagValues()
     flags.DEFINE_bool(
         "help", False, "Print this text.", short_name="h", flag_values=values
@@ -74,7 +85,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     command.define_flags(values)
     logging.set_verbosity(logging.ERROR)
     try:
-        rest = values([name, *arguments])[1:]
+        rest = values([program, *arguments])[1:]
         if len(rest) == 1 and hasattr(command, "ARGUMENT"):
             values[command.ARGUMENT].value = rest.pop()
         if values.help:
@@ -84,15 +95,15 @@ def _run(name: str, arguments: Sequence[str]) -> int:
             raise flags.Error(
                 f"Options are written --name=value. Received: {' '.join(rest)!r}."
             )
-        command.run(values)
+        return command.run(values) or 0
     except _USER_ERRORS as error:
         if values.is_parsed() and values.debug:
             raise
-        return _fail(f"tf-mtl {name}", str(error))
+        notes = getattr(error, "__notes__", [])
+        return _fail(program, " ".join([str(error), *notes]))
     except KeyboardInterrupt:
-        print(f"\ntf-mtl {name}: interrupted.", file=sys.stderr)
+        print(f"\n{program}: interrupted.", file=sys.stderr)
         return _INTERRUPTED
-    return 0
 
 
 def _command(name: str) -> ModuleType:

@@ -60,7 +60,7 @@ def run(
         `Result`. A run that a component stopped is no error.
 
     Raises:
-        RuntimeError: if another run is going on in `root`.
+        BlockingIOError: if another run is going on in `root`.
         Exception: what a component raises, with its name in a note.
     """
     with _locked(root), contextlib.closing(Store(root)) as store:
@@ -236,7 +236,7 @@ def _locked(root: pathlib.Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RuntimeError(
+            raise BlockingIOError(
                 f"Another run is going on in {str(root)!r}. Wait for its end, or take "
                 "another folder."
             ) from None

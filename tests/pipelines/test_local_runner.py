@@ -137,7 +137,7 @@ def test_killed_run_goes_on_and_leaves_no_half_of_an_artifact(folder):
     half = folder / "root" / "executions" / ".2.tmp" / "words" / "words.txt"
     try:
         wait_for(lambda: half.exists() and half.read_text() == "SOME ", process)
-        with pytest.raises(RuntimeError, match="Another run is going on"):
+        with pytest.raises(BlockingIOError, match="Another run is going on"):
             run(folder)
         process.kill()
         assert process.wait() == -signal.SIGKILL
