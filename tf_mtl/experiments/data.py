@@ -131,7 +131,7 @@ def prepare(config: TrainConfig) -> PreparedData:
             on or to validate with.
     """
     info = datasets.get(config.dataset)
-    train, validation = _hold_out(
+    train, validation = hold_out(
         info.load_columns("train", config.manual_dir, config.data_dir), config
     )
     test = info.load_columns("test", config.manual_dir, config.data_dir)
@@ -142,17 +142,28 @@ def prepare(config: TrainConfig) -> PreparedData:
     return PreparedData(
         preprocessor,
         make_tasks(info),
-        train=_encode(preprocessor, *train),
-        validation=_encode(preprocessor, *validation),
-        test=_encode(preprocessor, *test),
+        train=encode(preprocessor, *train),
+        validation=encode(preprocessor, *validation),
+        test=encode(preprocessor, *test),
         sample=take_rows(validation[0], slice(_SAMPLE_ROWS)),
     )
 
 
-def _hold_out(
+def hold_out(
     columns: tuple[Columns, Columns], config: TrainConfig
 ) -> tuple[tuple[Columns, Columns], tuple[Columns, Columns]]:
-    """Cuts seeded random rows off for validation."""
+    """Cuts seeded random rows off for validation.
+
+    Args:
+        columns: columns of the features and of the labels.
+        config: the choices of the run: `validation_fraction` and `seed`.
+
+    Returns:
+        What is left to train on, and what was cut off.
+
+    Raises:
+        ValueError: if one of both is empty.
+    """
     size = num_rows(columns[1])
     held_out = round(size * config.validation_fraction)
     if not 0 < held_out < size:
@@ -174,7 +185,17 @@ def _gather(columns: Columns, rows: np.ndarray) -> dict[str, tf.Tensor]:
         return {name: tf.gather(column, rows) for name, column in columns.items()}
 
 
-def _encode(preprocessor: features.Preprocessor, raw: Columns, labels: Columns) -> Rows:
+def encode(preprocessor: features.Preprocessor, raw: Columns, labels: Columns) -> Rows:
+    """Makes model inputs of raw columns, a part of the rows at a time.
+
+    Args:
+        preprocessor: adapted preprocessor.
+        raw: columns of the features.
+        labels: columns of the labels.
+
+    Returns:
+        The rows.
+    """
     encoded = preprocessor.apply(as_dataset(raw, labels, _CHUNK))
     batches = [inputs for inputs, _ in encoded]
     with tf.device("CPU:0"):

@@ -1,0 +1,128 @@
+"""What the `run_fn` of a TFX Trainer does: train by a config, export for serving."""
+
+import pathlib
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from tf_mtl import export
+from tf_mtl.datasets.columns import Columns
+from tf_mtl.experiments.config import TrainConfig
+from tf_mtl.experiments.data import PreparedData, encode, hold_out
+from tf_mtl.experiments.fitting import evaluate, fit_best, make_model
+from tf_mtl.features import Feature
+from tf_mtl.files import write_json
+from tf_mtl.integrations.tfx.features import TransformedFeatures
+from tf_mtl.tasks import Task
+
+# Rows that are parsed at a time.
+_BATCH = 8192
+
+
+def train(
+    fn_args: Any,
+    make_features: Callable[[tft.TFTransformOutput, int], Sequence[Feature]],
+    tasks: Sequence[Task],
+    columns: Sequence[str],
+) -> None:
+    """Trains a model on transformed examples and exports it with the transform graph.
+
+    `fn_args.custom_config` holds fields of `TrainConfig`: `model`, `aggregator`,
+    `epochs` ... Values of `fn_args.hyperparameters` replace them. As in `tf-mtl train`,
+    a part of the training rows is held out, and the epoch with the best mean AUC on it
+    is kept. All rows are held in memory.
+
+    Written to `serving_model_dir`: a SavedModel with the signatures of `export.save`
+    and `transform_labels`, which takes serialized examples and gives the label columns
+    of the tasks, for TFMA's `preprocessing_function_names`. Written to `model_run_dir`:
+    checkpoints and `metrics.json`, with the metrics of each task on the rows held out
+    (`validation`) and on `eval_files` (`eval`), and the best `score`.
+
+    Args:
+        fn_args: what TFX hands to `run_fn`.
+        make_features: takes the output of Transform and `embedding_dim`; gives features
+            of the transformed columns.
+        tasks: the tasks; labels, masks and weights are transformed columns.
+        columns: names of the raw columns that a request has.
+    """
+    hyperparameters = (fn_args.hyperparameters or {}).get("values", {})
+    config = TrainConfig(**{**fn_args.custom_config, **hyperparameters})
+    keras.utils.set_random_seed(config.seed)
+    output = tft.TFTransformOutput(fn_args.transform_graph_path)
+    features = TransformedFeatures(
+        make_features(output, config.embedding_dim),
+        fn_args.transform_graph_path,
+        columns,
+    )
+    keys = label_keys(tasks)
+    spec = output.transformed_feature_spec()
+    training, validation = hold_out(_read(fn_args.train_files, spec, keys), config)
+    data = PreparedData(
+        features,
+        list(tasks),
+        train=encode(features, *training),
+        validation=encode(features, *validation),
+        test=encode(features, *_read(fn_args.eval_files, spec, keys)),
+        sample={},  # Raw rows are not among what Transform wrote.
+    )
+    model = make_model(config, data)
+    folder = pathlib.Path(fn_args.model_run_dir)
+    checkpoint = fit_best(model, config, data, folder / "checkpoints", verbose=2)
+    metrics = {
+        "validation": evaluate(model, data.tasks, data.validation),
+        "eval": evaluate(model, data.tasks, data.test),
+    }
+    write_json(folder / "metrics.json", {"score": max(checkpoint.scores), **metrics})
+    provenance = export.Provenance(
+        num_rows={
+            "train": len(data.train),
+            "validation": len(data.validation),
+            "eval": len(data.test),
+        },
+        metrics=metrics,
+        choices={**fn_args.custom_config, **hyperparameters},
+    )
+    version = export.save(
+        model,
+        folder / "export",
+        provenance=provenance,
+        extra_signatures={"transform_labels": _label_signature(features, keys)},
+    )
+    # TFX wants the files themselves, not a numbered folder of them.
+    shutil.copytree(version, fn_args.serving_model_dir, dirs_exist_ok=True)
+    shutil.rmtree(folder / "export")
+
+
+def label_keys(tasks: Sequence[Task]) -> list[str]:
+    """Columns that the losses of tasks read: labels, masks, sample weights."""
+    found = [(task.label_key, task.mask, task.sample_weight) for task in tasks]
+    return list(dict.fromkeys(key for keys in found for key in keys if key))
+
+
+def _read(
+    patterns: Sequence[str], spec: dict[str, Any], labels: Sequence[str]
+) -> tuple[Columns, Columns]:
+    """Reads transformed examples: columns of features, and of labels."""
+    files = sorted(file for p in patterns for file in tf.io.gfile.glob(p))
+    rows = tf.data.TFRecordDataset(files, "GZIP").batch(_BATCH)
+    batches = list(rows.map(lambda records: tf.io.parse_example(records, spec)))
+    with tf.device("CPU:0"):
+        columns = {name: tf.concat([b[name] for b in batches], axis=0) for name in spec}
+    targets = {name: columns.pop(name) for name in labels}
+    return columns, targets
+
+
+def _label_signature(
+    features: TransformedFeatures, labels: Sequence[str]
+) -> tf.types.experimental.ConcreteFunction:
+    def transform_labels(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        transformed = features.transform_examples(examples)
+        return {name: transformed[name] for name in labels}
+
+    spec = tf.TensorSpec([None], tf.string, name="examples")
+    signature = tf.function(transform_labels, input_signature=[spec])
+    return signature.get_concrete_function()
