@@ -10,10 +10,11 @@ WORKERS ?= 2
 # A little XLA and TensorFlow chatter less; errors stay.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install demo test lint test-slow bench format clean
+.PHONY: help install demo pipeline test lint test-slow bench format clean
 
 help:
 	@echo "make demo       train, compare, draw, export and serve once, on synthetic data (about 5 min, first install included)"
+	@echo "make pipeline   from generated records to a pushed model (about 3 min)"
 	@echo "make test       lint, types and the test suite (about 25 min)"
 	@echo "make test-slow  the studies that take minutes each"
 	@echo "make bench      time of the train step, all methods and sizes (about 30 min)"
@@ -34,6 +35,11 @@ $(STAMP): setup.cfg pyproject.toml
 demo: $(STAMP)
 	@echo "==> Demo: two trainings on synthetic data, a picture, an export: 1 to 3 minutes."
 	@time -p $(BIN)/tf-mtl demo --output_dir=runs/demo
+
+pipeline: $(STAMP)
+	@echo "==> Pipeline: from generated records to a pushed model, about 3 minutes."
+	test -d runs/feed || $(BIN)/python -m pipelines.synthetic_feed.generator --output_dir=runs/feed
+	$(BIN)/python -m pipelines.run --pipeline=synthetic_feed --data_dir=runs/feed
 
 lint: $(STAMP)
 	@echo "==> Lint and types: about a minute."

@@ -1,0 +1,1 @@
+"""Census-Income (KDD): income above 50,000 dollars, and never married."""

@@ -1,0 +1,1 @@
+"""A made-up feed: 14 tasks, user ids, labels that are missing."""
