@@ -105,9 +105,9 @@ def draw(store: Store, path: pathlib.Path, number: int | None = None) -> None:
                 source = places[makers[artifact]]
                 read.setdefault(source, []).append(artifact.output)
         for source, names in read.items():
-            corner, text = (source + 0.05, -place + 0.08), ", ".join(names)
+            corner, text = (source + 0.05, -place + 0.05), "\n".join(names)
             axes.annotate("", (place, -place), (source, -source), arrowprops=line)
-            axes.text(*corner, text, fontsize=6, color="tab:blue")
+            axes.text(*corner, text, va="bottom", fontsize=6, color="tab:blue")
         style = "dashed" if is_earlier else "solid"
         box = {"boxstyle": "round", "facecolor": "white", "linestyle": style}
         text = f"{execution.component}\nrun {execution.run}"
