@@ -14,9 +14,9 @@ from tf_mtl.models import TaskTrainer
 
 # What TensorFlow can name a graph node, and so an input of a signature.
 _NODE_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_./>-]*")
-# Inputs of a signature, by name; and what makes inputs of the model of them.
+# Inputs of a signature, by name; and what makes those of `serving_default` of them.
 Specs = Mapping[str, tf.TensorSpec]
-Read = Callable[[Mapping[str, tf.Tensor]], Any]
+Read = Callable[[Mapping[str, tf.Tensor]], Mapping[str, tf.Tensor]]
 
 _AUTOMATIC_NAME = re.compile(r"keras_tensor(_\d+)?")
 
@@ -79,9 +79,15 @@ def make_signatures(
     Raises:
         ValueError: see `input_specs`; or if a weight has the name of an input.
     """
-    reading = _reading_functions(model)
+    specs = input_specs(model)
     weights = list(score.weights) if score is not None else []
-    weight_specs = {name: tf.TensorSpec([None], tf.float32, name) for name in weights}
+
+    # Traced once: signatures call it, and the SavedModel holds it once.
+    @tf.function(input_signature=[specs])
+    def predict(raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        found = model.predictions(_model_inputs(model, raw))
+        found = {name: tf.cast(each, tf.float32) for name, each in found.items()}
+        return found if calibration is None else calibration(found)
 
     def trace(
         read: Read, specs: Specs, weights: Sequence[str]
@@ -89,18 +95,24 @@ def make_signatures(
         _check_names([*specs, *weights])
 
         def serve(given: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            found = model.predictions(read({name: given[name] for name in specs}))
-            found = {name: tf.cast(each, tf.float32) for name, each in found.items()}
-            if calibration is not None:
-                found = calibration(found)
+            found = dict(predict(read({name: given[name] for name in specs})))
             if score is not None:
-                replaced = {name: given[name] for name in weights}
-                found["score"] = score(found, replaced)
+                found["score"] = score(found, {name: given[name] for name in weights})
             return found
 
-        signature = dict(specs) | {name: weight_specs[name] for name in weights}
+        signature = {**specs}
+        for name in weights:
+            signature[name] = tf.TensorSpec([None], tf.float32, name)
         return tf.function(serve, input_signature=[signature]).get_concrete_function()
 
+    reading: dict[str, tuple[Read, Specs]] = {"serving_default": (dict, specs)}
+    if model.features is not None:
+        examples = tf.TensorSpec([None], tf.string, name="examples")
+        spec = model.features.parsing_spec()
+        reading["serve_examples"] = (
+            lambda given: tf.io.parse_example(given["examples"], spec),
+            {"examples": examples},
+        )
     signatures = {name: trace(*each, ()) for name, each in reading.items()}
     if weights:
         for name, each in reading.items():
@@ -108,26 +120,12 @@ def make_signatures(
     return signatures
 
 
-def _reading_functions(model: TaskTrainer) -> dict[str, tuple[Read, Specs]]:
-    """By signature: what makes inputs of the model of those of the signature."""
-    specs = input_specs(model)
-    if model.features is None:
-        structure = _structure(model.network)
-
-        def from_network_inputs(given: Mapping[str, tf.Tensor]) -> Any:
-            return keras.tree.pack_sequence_as(structure, list(given.values()))
-
-        return {"serving_default": (from_network_inputs, specs)}
-
-    def from_examples(given: Mapping[str, tf.Tensor]) -> Any:
-        spec = model.features.parsing_spec()
-        return model.features(tf.io.parse_example(given["examples"], spec))
-
-    examples = tf.TensorSpec([None], tf.string, name="examples")
-    return {
-        "serving_default": (model.features, specs),
-        "serve_examples": (from_examples, {"examples": examples}),
-    }
+def _model_inputs(model: TaskTrainer, raw: Mapping[str, tf.Tensor]) -> Any:
+    """What the model takes, of the inputs of `serving_default`."""
+    if model.features is not None:
+        return model.features(raw)
+    flat = [raw[name] for name in input_specs(model)]
+    return keras.tree.pack_sequence_as(_structure(model.network), flat)
 
 
 def _structure(network: keras.Model) -> Any:
