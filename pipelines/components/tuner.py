@@ -17,8 +17,8 @@ class Tuner(Component):
 
     A trial is what `run_fn` writes to `model_run_dir/metrics.json`; the `score` there
     must come from rows that were held out of the training split, so that the `eval`
-    split stays unseen. Writes `best_hyperparameters.txt`, as TFX does, and
-    `trials.json`.
+    split stays unseen. Writes the best trial to `best_hyperparameters.txt`, alone in
+    its folder as in TFX, and all trials to `trials.json` of the results.
 
     Args:
         examples: transformed examples.
@@ -34,7 +34,10 @@ class Tuner(Component):
         name: name of the component.
     """
 
-    OUTPUTS = {"best_hyperparameters": "HyperParameters"}
+    OUTPUTS = {
+        "best_hyperparameters": "HyperParameters",
+        "tuner_results": "TunerResults",
+    }
 
     def __init__(
         self,
@@ -86,7 +89,8 @@ class Tuner(Component):
         best = max(trials, key=lambda trial: trial["score"])
         folder = context.outputs["best_hyperparameters"]
         (folder / layout.HYPERPARAMETERS).write_text(json.dumps(best))
-        (folder / "trials.json").write_text(json.dumps(trials, indent=2))
+        results = context.outputs["tuner_results"]
+        (results / "trials.json").write_text(json.dumps(trials, indent=2))
 
     def candidates(self) -> list[dict[str, Any]]:
         """The points of the grid that are tried."""

@@ -41,19 +41,21 @@ def make_tuner(tmp_path, grid, module=MODULE, **options):
 
 
 def execute(tuner, tmp_path):
-    folder = tmp_path / "out"
-    folder.mkdir()
+    outputs = {name: tmp_path / name for name in tuner.OUTPUTS}
+    for folder in outputs.values():
+        folder.mkdir()
     inputs = dict.fromkeys(tuner.inputs, tmp_path)
-    tuner.execute(Context(inputs, {"best_hyperparameters": folder}))
-    return folder
+    tuner.execute(Context(inputs, outputs))
+    best = outputs["best_hyperparameters"] / "best_hyperparameters.txt"
+    trials = outputs["tuner_results"] / "trials.json"
+    return json.loads(best.read_text()), json.loads(trials.read_text())
 
 
 def test_best_point_of_the_grid_is_kept(tmp_path):
     tuner = make_tuner(tmp_path, {"rate": [0.1, 0.2, 0.4], "bonus": [0.0, 1.0]})
-    folder = execute(tuner, tmp_path)
-    best = json.loads((folder / "best_hyperparameters.txt").read_text())
+    best, trials = execute(tuner, tmp_path)
     assert best == {"values": {"rate": 0.2, "bonus": 1.0}, "score": 1.0}
-    assert len(json.loads((folder / "trials.json").read_text())) == 6
+    assert len(trials) == 6
 
 
 def test_random_points_are_of_the_grid_and_follow_from_the_seed(tmp_path):
