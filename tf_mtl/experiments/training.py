@@ -100,13 +100,23 @@ def train(
         model,
         os.fspath(folder.saved_model),
         warmup=data.sample if can_write_warmup() else None,
-        provenance=_provenance(data, result),
+        provenance=provenance(data, result),
     )
     write_json(folder.metrics, result)
     return result
 
 
-def _provenance(data: PreparedData, result: Mapping[str, Any]) -> export.Provenance:
+def provenance(data: PreparedData, result: Mapping[str, Any]) -> export.Provenance:
+    """What the model card tells of a run.
+
+    Args:
+        data: what the model was trained on.
+        result: `config`, and the metrics `validation` and `test`, as `train` returns
+            them.
+
+    Returns:
+        `export.Provenance`.
+    """
     config = result["config"]
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
     return export.Provenance(

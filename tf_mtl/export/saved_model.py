@@ -73,7 +73,7 @@ def save(
             they are. Needs the extra `serving`.
         provenance: what the model card tells of data and metrics.
         extra_signatures: dict of further traced functions by signature name. They may
-            use `model.features`.
+            use `model.features`; they are not warmed up.
 
     Returns:
         string. The version folder, `path/<version>`. It appears complete or not at all,
@@ -99,8 +99,8 @@ def save(
 
     def write(folder: pathlib.Path) -> None:
         with freezing() as frozen:
-            signatures = make_signatures(model, calibration, score)
-        signatures |= extra_signatures or {}
+            own = make_signatures(model, calibration, score)
+        signatures = {**own, **(extra_signatures or {})}
         module = tf.Module()
         variables = [(v.path, v.value) for v in model.variables]
         variables += [(v.name.removesuffix(":0"), v) for v in frozen]
@@ -113,7 +113,7 @@ def save(
         write_json(extra / "model_info.json", info)
         write_text(extra / "MODEL_CARD.md", model_card(info))
         if warmup is not None:
-            write_warmup(extra, signatures, warmup, score.weights if score else {})
+            write_warmup(extra, own, warmup, score.weights if score else {})
 
     return publish(path, write, version)
 

@@ -14,9 +14,9 @@ from tf_mtl.models import TaskTrainer
 
 # What TensorFlow can name a graph node, and so an input of a signature.
 _NODE_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_./>-]*")
-# Inputs of a signature, by name; and what makes those of `serving_default` of them.
+# Inputs of a signature, by name; and what makes inputs of the model of them.
 Specs = Mapping[str, tf.TensorSpec]
-Read = Callable[[Mapping[str, tf.Tensor]], Mapping[str, tf.Tensor]]
+Read = Callable[[Mapping[str, tf.Tensor]], Any]
 
 _AUTOMATIC_NAME = re.compile(r"keras_tensor(_\d+)?")
 
@@ -79,13 +79,13 @@ def make_signatures(
     Raises:
         ValueError: see `input_specs`; or if a weight has the name of an input.
     """
-    specs = input_specs(model)
+    reading = _reading_functions(model)
     weights = list(score.weights) if score is not None else []
 
-    # Traced once: signatures call it, and the SavedModel holds it once.
-    @tf.function(input_signature=[specs])
-    def predict(raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        found = model.predictions(_model_inputs(model, raw))
+    # Signatures call it, so that it is traced once and the SavedModel holds it once.
+    @tf.function
+    def predict(inputs: Any) -> dict[str, tf.Tensor]:
+        found = model.predictions(inputs)
         found = {name: tf.cast(each, tf.float32) for name, each in found.items()}
         return found if calibration is None else calibration(found)
 
@@ -105,14 +105,6 @@ def make_signatures(
             signature[name] = tf.TensorSpec([None], tf.float32, name)
         return tf.function(serve, input_signature=[signature]).get_concrete_function()
 
-    reading: dict[str, tuple[Read, Specs]] = {"serving_default": (dict, specs)}
-    if model.features is not None:
-        examples = tf.TensorSpec([None], tf.string, name="examples")
-        spec = model.features.parsing_spec()
-        reading["serve_examples"] = (
-            lambda given: tf.io.parse_example(given["examples"], spec),
-            {"examples": examples},
-        )
     signatures = {name: trace(*each, ()) for name, each in reading.items()}
     if weights:
         for name, each in reading.items():
@@ -120,12 +112,27 @@ def make_signatures(
     return signatures
 
 
-def _model_inputs(model: TaskTrainer, raw: Mapping[str, tf.Tensor]) -> Any:
-    """What the model takes, of the inputs of `serving_default`."""
-    if model.features is not None:
-        return model.features(raw)
-    flat = [raw[name] for name in input_specs(model)]
-    return keras.tree.pack_sequence_as(_structure(model.network), flat)
+def _reading_functions(model: TaskTrainer) -> dict[str, tuple[Read, Specs]]:
+    """By signature: what makes inputs of the model of those of the signature."""
+    specs = input_specs(model)
+    if model.features is None:
+        structure = _structure(model.network)
+
+        def from_network_inputs(given: Mapping[str, tf.Tensor]) -> Any:
+            flat = [given[name] for name in specs]
+            return keras.tree.pack_sequence_as(structure, flat)
+
+        return {"serving_default": (from_network_inputs, specs)}
+
+    def from_examples(given: Mapping[str, tf.Tensor]) -> Any:
+        spec = model.features.parsing_spec()
+        return model.features(tf.io.parse_example(given["examples"], spec))
+
+    examples = tf.TensorSpec([None], tf.string, name="examples")
+    return {
+        "serving_default": (tf.function(model.features), specs),
+        "serve_examples": (tf.function(from_examples), {"examples": examples}),
+    }
 
 
 def _structure(network: keras.Model) -> Any:
