@@ -249,7 +249,7 @@ def test_saved_and_resumed_is_uninterrupted(aggregator, tmp_path):
     problem.assert_same(resumed.get_weights(), model.get_weights(), rtol=1e-6)
 
 
-def test_export_holds_the_weights_of_the_branches(tmp_path):
+def test_export_holds_the_weights_of_the_branches_as_constants(tmp_path):
     model = make()
     model.compile(problem.make_sgd(), jit_compile=False)
     model.fit(problem.make_dataset(2), verbose=0)
@@ -269,9 +269,8 @@ def test_export_holds_the_weights_of_the_branches(tmp_path):
         np.testing.assert_allclose(
             np.ravel(answer[name]), np.ravel(values), rtol=1e-5, atol=1e-6
         )
-    # What the updater computes them from stays behind, and nothing changes them.
-    (weights,) = [v for v in loaded.weights if "updater" in v.name]
-    np.testing.assert_array_equal(weights, model.updater.branch_weights())
+    # They are constants: no state of the updater is there, and nothing changes it.
+    assert loaded.weights and not [v for v in loaded.weights if "updater" in v.name]
     graph = served.graph.as_graph_def()
     ops = [node.op for function in graph.library.function for node in function.node_def]
     assert "ReadVariableOp" in ops
