@@ -1,0 +1,74 @@
+"""Trains and exports the reference model `synthetic` anew, in about a minute.
+
+    python saved_models/make_synthetic.py
+
+It replaces `saved_models/synthetic`: version 1, and a request with its answer.
+"""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+import tempfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_mtl import export
+from tf_mtl.experiments.config import TrainConfig
+from tf_mtl.experiments.data import prepare
+from tf_mtl.experiments.fitting import evaluate, fit_best, make_model
+from tf_mtl.experiments.training import provenance
+from tf_mtl.files import write_json
+
+FOLDER = pathlib.Path(__file__).parent / "synthetic"
+CONFIG = TrainConfig(
+    dataset="drgrad_conflict_noisy",
+    model="mmoe",
+    model_args={"num_experts": 4, "expert_units": [32, 16], "tower_units": [8]},
+    embedding_dim=4,
+    epochs=5,
+    batch_size=512,
+    dropout=0.0,
+)
+NUM_ROWS = 3
+
+
+def main() -> None:
+    """Makes the folder."""
+    keras.utils.set_random_seed(CONFIG.seed)
+    data = prepare(CONFIG)
+    model = make_model(CONFIG, data)
+    with tempfile.TemporaryDirectory() as checkpoints:
+        fit_best(model, CONFIG, data, checkpoints, verbose=2)
+    predicted = model.predict(data.validation.inputs, batch_size=4096, verbose=0)
+    result = {
+        "config": dataclasses.asdict(CONFIG),
+        "validation": evaluate(model, data.tasks, data.validation),
+        "test": evaluate(model, data.tasks, data.test),
+    }
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    version = export.save(
+        model,
+        FOLDER,
+        calibration=export.fit_calibration(
+            data.tasks, data.validation.labels, predicted, "platt"
+        ),
+        score=export.Score.weighted_sum({"label_1": 1.0, "label_2": 0.5}),
+        warmup=data.sample,
+        provenance=provenance(data, result),
+    )
+    serve = tf.saved_model.load(version).signatures["serving_default"]
+    inputs = {n: tf.constant(rows[:NUM_ROWS]) for n, rows in data.sample.items()}
+    write_json(FOLDER / "request.json", {"inputs": _lists(inputs)})
+    write_json(FOLDER / "response.json", {"outputs": _lists(serve(**inputs))})
+    print(json.dumps(result["test"], indent=2))
+
+
+def _lists(tensors: dict[str, tf.Tensor]) -> dict[str, list[float]]:
+    return {name: np.asarray(each).tolist() for name, each in sorted(tensors.items())}
+
+
+if __name__ == "__main__":
+    main()
