@@ -1,8 +1,9 @@
 """The bridge says what it needs, and nothing else imports what it needs."""
 
+import os
 import pathlib
-
-import pytest
+import subprocess
+import sys
 
 import tf_mtl
 
@@ -10,8 +11,18 @@ PACKAGE = pathlib.Path(tf_mtl.__file__).parent
 
 
 def test_import_without_legacy_keras_says_what_to_set():
-    with pytest.raises(ImportError, match="TF_USE_LEGACY_KERAS=1 before TensorFlow"):
-        import tf_mtl.integrations.tfrs  # noqa: F401
+    # In a process of its own: tf.Transform turns legacy Keras on where it is imported.
+    environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
+    child = subprocess.run(
+        [sys.executable, "-c", "import tf_mtl.integrations.tfrs"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == 1
+    assert "ImportError" in child.stderr
+    assert "TF_USE_LEGACY_KERAS=1 before TensorFlow" in child.stderr
 
 
 def test_only_the_bridge_imports_recommenders():
