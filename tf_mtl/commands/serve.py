@@ -40,6 +40,9 @@ def run(values: flags.FlagValues) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     from tf_mtl.serving import Server
 
+    # What the modules of TensorFlow made stays: do not look through it for garbage,
+    # which stops all threads meanwhile. Models come later: they may go.
+    gc.freeze()
     stop = threading.Event()
     handlers = {
         number: signal.signal(number, lambda *_: stop.set())
@@ -47,9 +50,6 @@ def run(values: flags.FlagValues) -> None:
     }
     try:
         with Server(config) as server:
-            # What TensorFlow's modules made stays: do not look through it for garbage,
-            # which stops all threads for a tenth of a second.
-            gc.freeze()
             print(
                 f"Serving on {config.host}: gRPC {server.port}, REST "
                 f"{server.rest_port if server.rest_port >= 0 else 'off'}.",
