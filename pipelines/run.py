@@ -41,6 +41,11 @@ def define_flags(values: flags.FlagValues) -> None:
         ),
     ):
         flags.DEFINE_string(name, default, text, flag_values=values)
+    for name, text in (
+        ("image", "For --runner=kubeflow: image of the nodes, with this package."),
+        ("remote_root", "For --runner=kubeflow: where the cluster keeps artifacts."),
+    ):
+        flags.DEFINE_string(name, None, text, flag_values=values)
     flags.DEFINE_list(
         "beam_options",
         [],
@@ -56,7 +61,10 @@ def define_flags(values: flags.FlagValues) -> None:
 def run(values: flags.FlagValues) -> int:
     """Runs the pipeline that the options name."""
     root = pathlib.Path(values.root or f"runs/pipelines/{values.pipeline}")
-    options = {"beam_options": values.beam_options} if values.beam_options else {}
+    names = ("beam_options", "image", "remote_root")
+    options = {name: values[name].value for name in names if values[name].value}
+    if values.runner != "kubeflow" and {"image", "remote_root"} & set(options):
+        raise ValueError("`image` and `remote_root` need --runner=kubeflow.")
     runner = runners.get(values.runner)
     pipeline = load(values.pipeline, root, values.data_dir, values.config)
     result = runner.run(pipeline, root, cache=values.cache, **options)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from tfx import v1 as tfx
 
 from pipelines.definition import Pipeline
-from pipelines.runners import tfx_pipeline
+from pipelines.runners import local, tfx_pipeline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Result:
 def run(
     pipeline: Pipeline,
     root: pathlib.Path,
-    beam_options: Sequence[str] = (),
+    beam_options: Sequence[str] = local.BEAM_OPTIONS,
     cache: bool = True,
     image: str | None = None,
     remote_root: str | None = None,
@@ -63,8 +63,9 @@ def run(
         default_image=image
     )
     path = root / f"{pipeline.name}.json"
-    tfx.orchestration.experimental.KubeflowV2DagRunner(config, str(path)).run(
-        translated
+    runner = tfx.orchestration.experimental.KubeflowV2DagRunner(
+        config, output_dir=str(root), output_filename=path.name
     )
+    runner.run(translated)
     report(f"Compiled to {path}.")
     return Result(path)

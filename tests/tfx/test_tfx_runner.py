@@ -4,7 +4,6 @@
 """
 
 import json
-import pathlib
 
 import numpy as np
 import pytest
@@ -74,10 +73,10 @@ class Runs:
         self.usual = write_rows(folder / "usual", 15)
         self.older = write_rows(folder / "older", 40)
 
-    def run(self, values=VALUES, data_dir=None, runner="tfx"):
+    def run(self, values=VALUES, data_dir=None, runner="tfx", **options):
         data_dir = data_dir or self.usual
         pipeline = configs.make_pipeline(self.root, data_dir, **values)
-        return runners.get(runner).run(pipeline, self.root)
+        return runners.get(runner).run(pipeline, self.root, **options)
 
     def versions(self):
         return sorted(path.parent for path in self.root.glob("served/*/saved_model.pb"))
@@ -136,10 +135,20 @@ def test_rejected_data_are_nothing_to_compare_with(runs, first):
 
 
 def test_kubeflow_gets_every_node(runs):
-    result = runs.run(runner="kubeflow")
-    compiled = json.loads(pathlib.Path(result.path).read_text())
-    tasks = compiled["pipelineSpec"]["root"]["dag"]["tasks"]
-    assert set(tasks) >= NODES
+    result = runs.run(
+        runner="kubeflow", image="registry/image:1", remote_root="ram://pipelines"
+    )
+    compiled = json.loads(result.path.read_text())
+    spec = compiled["pipelineSpec"]
+    assert set(spec["root"]["dag"]["tasks"]) >= NODES
+    assert compiled["runtimeConfig"]["gcsOutputDirectory"] == "ram://pipelines"
+    containers = [
+        executor["container"]["image"]
+        for executor in spec["deploymentSpec"]["executors"].values()
+        if "container" in executor
+    ]
+    assert len(containers) == len(NODES)
+    assert set(containers) == {"registry/image:1"}
 
 
 def test_component_works_on_an_object_store(tmp_path):
