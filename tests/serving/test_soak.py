@@ -130,7 +130,11 @@ def test_no_error_and_no_growth_while_versions_change(feed, tmp_path):
             else:
                 shutil.rmtree(base / str(newest))
             memory.append(resident(child.pid))
-            print(f"{sum(clients.counts)} requests, {memory[-1] // KIBIBYTES} MiB")
+            print(
+                f"{sum(clients.counts)} requests, {len(clients.errors)} errors, "
+                f"{memory[-1] // KIBIBYTES} MiB",
+                flush=True,
+            )
         clients.stop()
         assert clients.errors == []
         assert child.poll() is None

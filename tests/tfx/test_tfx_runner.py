@@ -1,4 +1,4 @@
-"""The pipeline of Census-Income by real TFX, on made-up rows.
+"""The example pipelines by real TFX, on made-up rows.
 
 `make test-tfx` makes the environment and runs this file.
 """
@@ -12,6 +12,8 @@ import tensorflow as tf
 from pipelines import runners
 from pipelines.census_income import configs
 from pipelines.runners import portable
+from pipelines.synthetic_feed import configs as feed_configs
+from pipelines.synthetic_feed import generator
 from tests.datasets.census_rows import make_row
 from tests.pipelines import toys
 
@@ -116,6 +118,8 @@ def test_worse_model_is_not_pushed(runs, first):
     assert "from the last blessed model" in worse.reason
     assert {"Trainer", "Evaluator"} <= set(worse.executed)
     assert runs.versions() == before
+    again = runs.run(WORSE)
+    assert (again.reason, again.executed) == (worse.reason, ())
 
 
 def test_after_a_worse_model_the_first_is_still_cached(runs, first):
@@ -132,6 +136,21 @@ def test_drift_stops_before_transform(runs, first):
 def test_rejected_data_are_nothing_to_compare_with(runs, first):
     again = runs.run(data_dir=runs.older)
     assert "age" in again.reason
+
+
+def test_records_of_the_feed_become_a_pushed_model(tmp_path):
+    generator.write(tmp_path / "rows", num_rows=3000, seed=0)
+    pipeline = feed_configs.make_pipeline(
+        tmp_path / "root",
+        str(tmp_path / "rows"),
+        custom_config={"epochs": 1},
+        schema_options={"max_skew": 0.5},
+        eval_args={"min_auc": {"click": 0.2}, "slices": []},
+    )
+    result = runners.get("tfx").run(pipeline, tmp_path / "root")
+    assert result.reason is None
+    assert "ImportExampleGen" in result.executed
+    assert list(tmp_path.glob("root/served/*/saved_model.pb"))
 
 
 def test_kubeflow_gets_every_node(runs):
