@@ -2,7 +2,7 @@ r"""Serve exported models by the protocols of TensorFlow Serving.
 
 Examples:
   tf-mtl serve --model_base_path=saved_models/feed
-  tf-mtl serve --model_config_file=saved_models/models.config --port=8500
+  tf-mtl serve --model_config_file=models.config --port=8500
 
 New versions in the folder of a model replace old ones without a lost request; a removed
 version is rolled back. On SIGTERM open requests are answered, then the server ends.
