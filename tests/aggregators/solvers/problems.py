@@ -1,10 +1,15 @@
 """Jacobians of all the kinds that a solver meets, and how to run it on them."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 NUM_TASKS = [2, 3, 6, 14]
+
+# What XLA compiles has one size of batch, at least that of `all_jacobians(14)`.
+_BATCH = 128
 
 # For `at_precision`.
 PRECISIONS = pytest.mark.parametrize("precision", ["float64", "float32"])
@@ -103,14 +108,32 @@ def at_precision(precision, jacobians):
     return found, np.stack(products)
 
 
-def solve_all(solver, problems, jit_compile=True):
-    """Solves a batch of problems, compiled once."""
+def solve_all(solver, problems, *arguments, jit_compile=True):
+    """Solves a batch of problems.
 
+    Args:
+        solver: function of a Gramian and `arguments`. For the same function, number of
+            tasks and numbers in `arguments` it is compiled once in all tests.
+        problems: array of Gramians.
+        *arguments: numbers, which are constants of what is compiled, and arrays.
+        jit_compile: bool.
+    """
+    places = np.arange(_BATCH if jit_compile else len(problems)) % len(problems)
+    run = _solver_of_batches(solver, jit_compile)
+    return run(tf.constant(problems[places]), *arguments).numpy()[: len(problems)]
+
+
+@functools.cache
+def _solver_of_batches(solver, jit_compile):
     @tf.function(jit_compile=jit_compile, autograph=False)
-    def run(batch):
-        return tf.map_fn(solver, batch)
+    def run(batch, *arguments):
+        return tf.map_fn(lambda gramian: solver(gramian, *arguments), batch)
 
-    return run(tf.constant(problems)).numpy()
+    return run
+
+
+def forget_compiled_solvers():
+    _solver_of_batches.cache_clear()
 
 
 def row_norms(jacobian):

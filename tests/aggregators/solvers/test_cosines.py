@@ -14,6 +14,10 @@ from tf_mtl.aggregators.solvers import solve_cosines
 from tf_mtl.aggregators.solvers.cosines import unit_rows
 
 
+def cosines_alone(gramian):
+    return unit_rows(gramian)[0]
+
+
 def test_cosines_and_norms_match_hand_computation():
     jacobian = np.array([[3.0, 4.0], [0.0, 2.0], [0.0, 0.0]])
     cosines, norms = unit_rows(tf.constant(jacobian @ jacobian.T))
@@ -25,7 +29,7 @@ def test_cosines_and_norms_match_hand_computation():
 @pytest.mark.parametrize("num_tasks", NUM_TASKS)
 def test_rounded_cosines_become_semi_definite(num_tasks):
     _, rounded = at_precision("float32", all_jacobians(num_tasks))
-    cosines = solve_all(lambda gramian: unit_rows(gramian)[0], rounded)
+    cosines = solve_all(cosines_alone, rounded)
     eigenvalues = np.linalg.eigvalsh(cosines)
     assert eigenvalues.min() > -1e-14
     # No more than rounding to float32 explains.
@@ -34,7 +38,7 @@ def test_rounded_cosines_become_semi_definite(num_tasks):
 
 def test_exact_cosines_are_left_alone():
     jacobians = all_jacobians(6)
-    cosines = solve_all(lambda gramian: unit_rows(gramian)[0], gramians(jacobians))
+    cosines = solve_all(cosines_alone, gramians(jacobians))
     for (name, jacobian), actual in zip(jacobians.items(), cosines, strict=True):
         unit = jacobian / row_norms(jacobian)[:, None]
         np.testing.assert_allclose(actual, unit @ unit.T, atol=1e-14, err_msg=name)
@@ -44,10 +48,7 @@ def test_exact_cosines_are_left_alone():
 def test_vector_matches_least_squares(num_tasks):
     jacobians = all_jacobians(num_tasks)
     targets = np.random.default_rng(0).uniform(0.5, 2.0, size=num_tasks)
-    solutions = solve_all(
-        lambda gramian: solve_cosines(gramian, tf.constant(targets)),
-        gramians(jacobians),
-    )
+    solutions = solve_all(solve_cosines, gramians(jacobians), targets)
     for (name, jacobian), weights in zip(jacobians.items(), solutions, strict=True):
         unit_rows = jacobian / row_norms(jacobian)[:, None]
         values = np.linalg.svd(unit_rows, compute_uv=False)

@@ -19,6 +19,13 @@ from tests.aggregators.solvers.problems import (
 from tf_mtl.aggregators.solvers import fair_weights
 
 
+def solve(problems, alpha, targets=None):
+    # Given each time: with and without targets would be compiled apart.
+    if targets is None:
+        targets = np.ones(problems.shape[-1])
+    return solve_all(fair_weights, problems, alpha, targets)
+
+
 def mismatch(jacobian, weights, alpha, targets=1.0):
     """Largest relative error of the equation, with the documented ridge."""
     ridge = 1e-10 * row_norms(jacobian) ** 2 * weights
@@ -71,7 +78,7 @@ def test_weights_match_scipy(num_tasks, alpha, precision):
         # SciPy finds no root.
         jacobians = without_mixed_scales(jacobians)
     jacobians, problems = at_precision(precision, jacobians)
-    solutions = solve_all(lambda gramian: fair_weights(gramian, alpha), problems)
+    solutions = solve(problems, alpha)
     for (name, jacobian), weights in zip(jacobians.items(), solutions, strict=True):
         expected = root_by_scipy(jacobian, alpha)
         np.testing.assert_allclose(weights, expected, rtol=1e-7, err_msg=name)
@@ -81,7 +88,7 @@ def test_weights_match_scipy(num_tasks, alpha, precision):
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 5.0])
 def test_share_without_solution_is_small_and_known(alpha, precision):
     jacobians, problems = at_precision(precision, all_jacobians(14))
-    solutions = solve_all(lambda gramian: fair_weights(gramian, alpha), problems)
+    solutions = solve(problems, alpha)
     solved = np.all(np.isfinite(solutions), axis=1)
     unsolved = [name for name, ok in zip(jacobians, solved, strict=True) if not ok]
     # Weights many decades apart that nearly cancel: no digits are left. Opposite rows
@@ -106,10 +113,7 @@ def test_equation_holds(num_tasks, alpha):
     if alpha != 1.0:
         jacobians = without_mixed_scales(jacobians)
     targets = np.random.default_rng(0).uniform(0.1, 10.0, size=num_tasks)
-    solutions = solve_all(
-        lambda gramian: fair_weights(gramian, alpha, tf.constant(targets)),
-        gramians(jacobians),
-    )
+    solutions = solve(gramians(jacobians), alpha, targets)
     for (name, jacobian), weights in zip(jacobians.items(), solutions, strict=True):
         assert np.all(weights > 0.0), name
         # Conflicting rows leave a part of 1e-2 of the norms.
@@ -121,9 +125,7 @@ def test_large_alpha(num_tasks):
     jacobians = regular_jacobians(num_tasks)
     jacobians = without_mixed_scales(jacobians)
     jacobians = {k: v for k, v in jacobians.items() if "spread" not in k}
-    solutions = solve_all(
-        lambda gramian: fair_weights(gramian, 5.0), gramians(jacobians)
-    )
+    solutions = solve(gramians(jacobians), 5.0)
     for (name, jacobian), weights in zip(jacobians.items(), solutions, strict=True):
         assert mismatch(jacobian, weights, 5.0) < 1e-9, name
 
@@ -135,9 +137,7 @@ def test_vanishing_combination_is_short_and_finite(num_tasks, alpha):
     jacobians = singular_jacobians(num_tasks)
     if alpha != 1.0:
         jacobians = without_mixed_scales(jacobians)
-    solutions = solve_all(
-        lambda gramian: fair_weights(gramian, alpha), gramians(jacobians)
-    )
+    solutions = solve(gramians(jacobians), alpha)
     for (name, jacobian), weights in zip(jacobians.items(), solutions, strict=True):
         # Of weights of 1e5 the equation leaves few digits.
         assert mismatch(jacobian, weights, alpha) < 2e-3, name

@@ -90,9 +90,7 @@ def best_by_scipy(jacobian, radius):
 def test_no_point_of_scipy_is_better(num_tasks, precision):
     jacobians, problems = at_precision(precision, with_mean(num_tasks))
     center = mean_of(num_tasks)
-    solutions = solve_all(
-        lambda gramian: max_min_in_ball(gramian, center, 0.4), problems
-    )
+    solutions = solve_all(max_min_in_ball, problems, center, 0.4)
     num_equal = num_unsolved = 0
     for (name, jacobian), weights in zip(jacobians.items(), solutions, strict=True):
         if np.any(np.isnan(weights)):
@@ -121,9 +119,7 @@ def test_no_point_of_scipy_is_better(num_tasks, precision):
 def test_solution_has_no_duality_gap(num_tasks, radius):
     jacobians = without_mixed_scales(with_mean(num_tasks))
     center = mean_of(num_tasks)
-    solutions = solve_all(
-        lambda gramian: max_min_in_ball(gramian, center, radius), gramians(jacobians)
-    )
+    solutions = solve_all(max_min_in_ball, gramians(jacobians), center, radius)
     num_at_center = 0
     for (name, jacobian), weights in zip(jacobians.items(), solutions, strict=True):
         norms = row_norms(jacobian)

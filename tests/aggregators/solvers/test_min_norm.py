@@ -111,9 +111,7 @@ def test_lower_bounded_solution_matches_scipy(num_tasks, ridge, precision):
         jacobians[name] = np.concatenate([jacobian, own], axis=1)
     jacobians, problems = at_precision(precision, jacobians)
     lower = np.eye(num_tasks) / num_tasks
-    solutions = solve_all(
-        lambda gramian: min_norm_above(gramian, tf.constant(lower)), problems
-    )
+    solutions = solve_all(min_norm_above, problems, lower)
     for (name, jacobian), weights in zip(jacobians.items(), solutions, strict=True):
         assert np.all(weights >= lower), name
         unit_rows = jacobian / row_norms(jacobian)[:, None]
