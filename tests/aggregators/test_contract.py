@@ -71,6 +71,11 @@ class Method:
         options = required.get(self.name, {}) | REPRODUCIBLE.get(self.name, {})
         return aggregators.get(self.name, **(options | self.options))
 
+    @property
+    def draws(self):
+        """Whether `make_told` is another than `make`."""
+        return self.name in DRAWS or self.name == "graddrop"
+
     def make_told(self, tasks):
         """As `make`, but told what to draw for each task."""
         aggregator = self.make(tasks)
@@ -86,9 +91,53 @@ class Method:
 METHODS = [Method(*variant) for variant in VARIANTS]
 
 
-@pytest.fixture(params=METHODS, ids=repr)
+class Step:
+    """A compiled step of an aggregator for five tasks, which tests share.
+
+    Each test begins by `reset`.
+    """
+
+    def __init__(self, aggregator, jit_compile):
+        self.aggregator = aggregator
+        build(aggregator, np.zeros((5, 8)))
+        self._start = state_of(aggregator)
+        self.function = compiled(aggregator, jit_compile)
+
+    def reset(self, state=None):
+        """Puts the state back to a fresh one, or to `state`."""
+        start = self._start if state is None else state
+        for variable, value in zip(self.aggregator.variables, start, strict=True):
+            variable.assign(value)
+
+    def __call__(self, jacobian, losses, present=(True,) * 5):
+        arguments = (jacobian, losses, np.array(present))
+        return self.function(*(tf.constant(argument) for argument in arguments))
+
+
+# Of the module, so that all tests of a method follow each other.
+@pytest.fixture(scope="module", params=METHODS, ids=repr)
 def method(request):
     return request.param
+
+
+@pytest.fixture(scope="module")
+def graph_step(method):
+    return Step(method.make(TASKS), jit_compile=False)
+
+
+@pytest.fixture(scope="module")
+def xla_step(method):
+    return Step(method.make(TASKS), jit_compile=True)
+
+
+@pytest.fixture(scope="module")
+def told_steps(method, graph_step, xla_step):
+    """As both, but told what to draw."""
+    if not method.draws:
+        return graph_step, xla_step
+    return tuple(
+        Step(method.make_told(TASKS), jit_compile) for jit_compile in (False, True)
+    )
 
 
 @pytest.fixture
@@ -134,57 +183,52 @@ def compiled(aggregator, jit_compile=True):
     return step
 
 
-def test_eager_graph_and_xla_agree(method, jacobian, losses):
+def test_eager_graph_and_xla_agree(method, told_steps, jacobian, losses):
+    aggregator = method.make_told(TASKS)
+    advance(method, aggregator, jacobian, losses)
+    advanced = state_of(aggregator)
     present = tf.constant([True, True, False, True, True])
-    steps = []
-    for wrap in (
-        lambda aggregator: aggregator,
-        lambda aggregator: compiled(aggregator, jit_compile=False),
-        lambda aggregator: compiled(aggregator, jit_compile=True),
-    ):
-        aggregator = method.make_told(TASKS)
-        advance(method, aggregator, jacobian, losses)
-        step = wrap(aggregator)
-        step(jacobian, losses, tf.fill([5], True))
-        steps.append((step(jacobian[::-1], losses, present), state_of(aggregator)))
+    aggregator(jacobian, losses)
+    direction = aggregator(jacobian[::-1], losses, present)
     scale = np.linalg.norm(jacobian)
-    for direction, state in steps[1:]:
-        np.testing.assert_allclose(direction, steps[0][0], atol=1e-6 * scale)
+    for step in told_steps:
+        step.reset(advanced)
+        step(jacobian, losses)
+        actual = step(jacobian[::-1], losses, present)
+        np.testing.assert_allclose(actual, direction, atol=1e-6 * scale)
         # Inner products are float32.
-        for actual, expected in zip(state, steps[0][1], strict=True):
+        for actual, expected in zip(
+            state_of(step.aggregator), state_of(aggregator), strict=True
+        ):
             largest = np.abs(expected).max()
             np.testing.assert_allclose(actual, expected, atol=1e-6 * largest)
 
 
-def test_second_step_does_not_retrace(method, jacobian, losses):
-    aggregator = method.make(TASKS)
-    build(aggregator, jacobian)
-    step = compiled(aggregator)
-    present = tf.fill([5], True)
-    step(tf.constant(jacobian), tf.constant(losses), present)
-    step(tf.constant(-jacobian), tf.constant(losses), ~present)
-    assert step.experimental_get_tracing_count() == 1
+def test_second_step_does_not_retrace(xla_step, jacobian, losses):
+    xla_step.reset()
+    xla_step(jacobian, losses)
+    xla_step(-jacobian, losses, [False] * 5)
+    assert xla_step.function.experimental_get_tracing_count() == 1
 
 
-def graph_nodes(method, jacobian, losses):
+def graph_nodes(step, jacobian, losses):
     """Nodes of the graph of a step, and of each function that it calls."""
-    step = compiled(method.make(TASKS), jit_compile=False)
-    present = tf.fill([5], True)
-    graph = step.get_concrete_function(
-        tf.constant(jacobian), tf.constant(losses), present
+    arguments = (jacobian, losses, np.full(5, True))
+    graph = step.function.get_concrete_function(
+        *(tf.constant(argument) for argument in arguments)
     ).graph.as_graph_def()
     return [graph.node, *(function.node_def for function in graph.library.function)]
 
 
-def test_graph_has_no_host_callback(method, jacobian, losses):
-    nodes = sum(map(list, graph_nodes(method, jacobian, losses)), [])
+def test_graph_has_no_host_callback(graph_step, jacobian, losses):
+    nodes = sum(map(list, graph_nodes(graph_step, jacobian, losses)), [])
     assert not [n.name for n in nodes if "PyFunc" in n.op or n.op == "NumpyFunction"]
 
 
-def test_no_step_is_compiled_anew(method, jacobian, losses):
+def test_no_step_is_compiled_anew(graph_step, jacobian, losses):
     # XLA compiles a slice for each place that it is taken at: `x[place]` with a place
     # that is computed would compile in every step. `tf.gather` does not.
-    for nodes in graph_nodes(method, jacobian, losses):
+    for nodes in graph_nodes(graph_step, jacobian, losses):
         ops = {node.name: node.op for node in nodes}
         for node in nodes:
             if node.op == "StridedSlice":
@@ -235,25 +279,26 @@ def test_no_task_present_gives_zero(method, jacobian, losses):
     np.testing.assert_array_equal(direction, np.zeros(8))
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
 def test_non_finite_input_gives_nan_and_keeps_the_state(
-    method, jacobian, losses, jit_compile
+    graph_step, xla_step, jacobian, losses
 ):
-    aggregator = method.make(TASKS)
-    step = compiled(aggregator, jit_compile)
-    present = tf.fill([5], True)
-    step(jacobian, losses, present)
-    before = state_of(aggregator)
     broken = jacobian.copy()
     broken[2] = np.nan
     broken_losses = np.where([0, 0, 1, 0, 0], np.nan, losses).astype("float32")
-    assert np.all(np.isnan(step(broken, broken_losses, present)))
-    for actual, expected in zip(state_of(aggregator), before, strict=True):
-        np.testing.assert_array_equal(actual, expected)
+    for step in (graph_step, xla_step):
+        step.reset()
+        step(jacobian, losses)
+        before = state_of(step.aggregator)
+        assert np.all(np.isnan(step(broken, broken_losses)))
+        for actual, expected in zip(state_of(step.aggregator), before, strict=True):
+            np.testing.assert_array_equal(actual, expected)
 
 
 @pytest.mark.parametrize(
-    "method", [m for m in METHODS if m.name not in BY_PLACE], ids=repr
+    "method",
+    [m for m in METHODS if m.name not in BY_PLACE],
+    ids=repr,
+    scope="module",
 )
 def test_direction_does_not_depend_on_the_order_of_tasks(method, jacobian, losses):
     order = [3, 0, 4, 1, 2]
@@ -325,7 +370,6 @@ def hostile_problems(draw):
     return rows.astype("float32"), losses.astype("float32"), present
 
 
-@pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_steps_are_finite_on_hostile_jacobians(method):
     aggregator = method.make(range(14))
     build(aggregator, np.zeros((14, 8)))
