@@ -9,7 +9,9 @@ from pipelines.values import replace_values
 
 VALUES: dict[str, Any] = {
     "splits": {"train": "census-income.data*", "eval": "census-income.test*"},
-    # In the order of the files; `tf_mtl.datasets.census_files.COLUMNS`.
+    # In the order of the files. `tf_mtl.datasets.census_files.COLUMNS` once more, since
+    # to import that imports TensorFlow, which a run from the cache does without; a test
+    # compares them.
     "columns": [
         "age",
         "class_worker",
