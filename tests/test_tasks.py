@@ -43,6 +43,23 @@ def test_loss_may_be_a_name_an_object_or_a_function(loss):
     np.testing.assert_allclose(losses, [1.0, 0.5, 29.0], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "loss", ["binary_crossentropy", keras.losses.binary_crossentropy]
+)
+def test_a_function_that_takes_logits_is_told_of_them(loss):
+    losses = tf_mtl.Task("click", loss=loss).example_losses(LABELS, OUTPUTS)
+    expected = tf_mtl.Task("click").example_losses(LABELS, OUTPUTS)
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "loss", ["BinaryCrossentropy", "BinaryFocalCrossentropy", "binary_nope"]
+)
+def test_loss_that_takes_no_logits_or_is_unknown_is_refused(loss):
+    with pytest.raises(ValueError, match=r"from_logits=True|binary_nope"):
+        tf_mtl.Task("click", loss=loss)
+
+
 def test_metrics_may_be_names_or_objects():
     given = keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.3)
     task = tf_mtl.Task("click", metrics=["auc", "mse", given])
@@ -112,14 +129,16 @@ def test_targets_are_zero_where_unknown():
         "click", missing_label=-1.0, mask="seen", sample_weight="importance"
     )
     columns = {
-        "click": tf.constant([1.0, np.nan, -1.0, 1.0, 0.0]),
-        "seen": tf.constant([1, 1, 1, 0, 1]),
-        "importance": tf.constant([[2.0], [2.0], [2.0], [2.0], [3.0]]),
+        "click": tf.constant([1.0, np.nan, -1.0, 1.0, 1.0, 0.0]),
+        "seen": tf.constant([1.0, 1.0, 1.0, 0.0, np.nan, 1.0]),
+        "importance": tf.constant([[2.0], [2.0], [2.0], [2.0], [2.0], [3.0]]),
     }
-    targets = read_targets([task], columns, tf.constant([1.0, 1.0, 1.0, 1.0, 0.5]))
-    assert targets.labels[0].numpy().tolist() == [1.0, 0.0, 0.0, 0.0, 0.0]
-    assert targets.known[0].numpy().tolist() == [True, False, False, False, True]
-    assert targets.weights[0].numpy().tolist() == [2.0, 0.0, 0.0, 0.0, 1.5]
+    factors = tf.constant([1.0, 1.0, 1.0, 1.0, 1.0, 0.5])
+    targets = read_targets([task], columns, factors)
+    known = [True, False, False, False, False, True]
+    assert targets.labels[0].numpy().tolist() == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    assert targets.known[0].numpy().tolist() == known
+    assert targets.weights[0].numpy().tolist() == [2.0, 0.0, 0.0, 0.0, 0.0, 1.5]
 
 
 def test_sample_weight_may_come_once_for_each_label_column():

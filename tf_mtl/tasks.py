@@ -19,7 +19,7 @@ LossFn = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 class Task:
     """One target of a multi-task model.
 
-    A label is *known* where its mask is non-zero, it is not NaN and it is not
+    A label is *known* where its mask is neither 0 nor NaN, it is not NaN and it is not
     `missing_label`. The loss of the task is the mean over the known labels of
     `sample_weight * loss`, times `weight`. A task without a known label in a batch is
     *absent* from that step.
@@ -32,11 +32,13 @@ class Task:
         loss: `None` for the default of the kind (cross-entropy from logits, squared
             error), the name of a Keras loss, a `keras.losses.Loss`, or a function
             `(labels, outputs) -> losses` on float32 tensors of shape `(batch, 1)`.
-            Outputs of a binary task are logits.
+            Outputs of a binary task are logits: a function with the argument
+            `from_logits` is told so.
         metrics: list of names or objects of Keras metrics on predictions
             (probabilities for a binary task). Default: `["auc"]` or `["rmse"]`.
         weight: float, not negative. Static factor of the loss.
-        mask: str or `None`, the key of a column which is 0 where the label is unknown.
+        mask: str or `None`, the key of a column which is 0 or NaN where the label is
+            unknown.
         missing_label: float or `None`. A label value that means "unknown", for
             example `-1`. NaN always does.
         sample_weight: str or `None`, the key of a column of importance weights.
@@ -68,8 +70,6 @@ class Task:
                 f"`kind` of task {self.name!r} must be one of {KINDS}. "
                 f"Received: kind={self.kind!r}."
             )
-        if isinstance(self.loss, str):
-            keras.losses.get(self.loss)  # Raises a ValueError for an unknown name.
         wrong = [
             metric
             for metric in self.metrics or ()
@@ -81,13 +81,14 @@ class Task:
                 f"metrics. Received: {wrong}. Wrap a function: "
                 "keras.metrics.MeanMetricWrapper(function, name=...)."
             )
-        loss_config = (
-            self.loss.get_config() if isinstance(self.loss, keras.losses.Loss) else {}
-        )
-        if self.kind == "binary" and loss_config.get("from_logits") is False:
+        loss = self._keras_loss()
+        config = loss.get_config() if isinstance(loss, keras.losses.Loss) else {}
+        if self.kind == "binary" and config.get("from_logits") is False:
+            name = type(loss).__name__
             raise ValueError(
                 f"`loss` of binary task {self.name!r} gets logits. Received: "
-                f"{type(self.loss).__name__}(from_logits=False). Pass from_logits=True."
+                f"loss={self.loss!r}, which is {name}(from_logits=False). Pass "
+                f"keras.losses.{name}(from_logits=True)."
             )
         names = [m if isinstance(m, str) else m.name for m in self.metrics or ()]
         if len(set(names)) < len(names):
@@ -121,11 +122,14 @@ class Task:
             if self.kind == "binary":
                 return tf.nn.sigmoid_cross_entropy_with_logits(labels, outputs)
             return tf.square(outputs - labels)
-        loss = keras.losses.get(self.loss) if isinstance(self.loss, str) else self.loss
-        call = loss.call if isinstance(loss, keras.losses.Loss) else loss
+        loss = self._keras_loss()
         options = {}
-        if isinstance(self.loss, str) and _takes_logits(call):
-            options["from_logits"] = self.kind == "binary"
+        if isinstance(loss, keras.losses.Loss):
+            call = loss.call
+        else:
+            call = loss
+            if _takes_logits(call):
+                options["from_logits"] = self.kind == "binary"
         losses = tf.convert_to_tensor(
             call(labels[:, None], outputs[:, None], **options)
         )
@@ -145,6 +149,10 @@ class Task:
         default = ["auc"] if self.kind == "binary" else ["rmse"]
         identifiers = default if self.metrics is None else self.metrics
         return [_make_metric(self.name, identifier) for identifier in identifiers]
+
+    def _keras_loss(self) -> Any:
+        """The loss as an object or a function; raises for an unknown name."""
+        return keras.losses.get(self.loss) if isinstance(self.loss, str) else self.loss
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments, objects serialised."""
@@ -250,7 +258,8 @@ def read_targets(
         if task.missing_label is not None:
             is_known &= tf.not_equal(label, task.missing_label)
         if task.mask:
-            is_known &= tf.not_equal(_column(task, task.mask, columns), 0.0)
+            mask = _column(task, task.mask, columns)
+            is_known &= tf.not_equal(mask, 0.0) & ~tf.math.is_nan(mask)
         weight = tf.ones_like(label)
         if sample_weight is not None:
             # Keras repeats the weights of arrays for each column of the labels.
