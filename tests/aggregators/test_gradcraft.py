@@ -1,6 +1,14 @@
 import numpy as np
 import pytest
 
+from tests.aggregators.solvers.problems import (
+    NUM_TASKS,
+    PRECISIONS,
+    all_jacobians,
+    gramians,
+    row_norms,
+    solve_all,
+)
 from tf_mtl.aggregators import GradCraft, PCGrad
 
 # Rows meet at an inner product of -2; squared norms are 5 and 10.
@@ -14,11 +22,15 @@ def reference(jacobian, tau, eps):
     moved = rows.copy()
     for i, row in enumerate(rows):
         others = rows[rows @ row < 0]
-        targets = eps * np.linalg.norm(row) * np.linalg.norm(others, axis=1)
-        moved[i] += others.T @ np.linalg.solve(
-            others @ others.T, targets - others @ row
-        )
+        units = others / np.linalg.norm(others, axis=1)[:, None]
+        targets = eps * np.linalg.norm(row) - units @ row
+        moved[i] += units.T @ np.linalg.lstsq(units @ units.T, targets, rcond=1e-9)[0]
     return moved.mean(axis=0)
+
+
+def scaled_norms(rows, tau=0.1):
+    norms = row_norms(rows)
+    return tau * norms.max() + (1.0 - tau) * norms
 
 
 def test_projection_matches_hand_computation():
@@ -64,6 +76,48 @@ def test_direction_matches_reference(num_tasks, tau, eps):
     # The ridge moves the solution by about 1e-10 of the largest row.
     scale = np.linalg.norm(jacobian, axis=1).max()
     np.testing.assert_allclose(direction, expected, atol=1e-8 * scale)
+
+
+@pytest.mark.parametrize("num_tasks", NUM_TASKS)
+def test_dependent_and_nearly_dependent_rows_match_reference(num_tasks):
+    jacobians = {
+        name: rows
+        for name, rows in all_jacobians(num_tasks).items()
+        # Rows nearer than that are one to the ridge.
+        if not name.startswith(("pair at 1e-6", "pair at 1e-4"))
+    }
+    found = solve_all(GradCraft().weights, gramians(jacobians))
+    for (name, rows), weights in zip(jacobians.items(), found, strict=True):
+        expected = reference(rows, tau=0.1, eps=1e-10)
+        error = np.linalg.norm(weights @ rows - expected)
+        # The ridge, over the smallest eigenvalue of 1e-6 of the nearly parallel rows.
+        assert error < 1e-3 * scaled_norms(rows).mean(), name
+
+
+@PRECISIONS
+@pytest.mark.parametrize("num_tasks", NUM_TASKS)
+def test_moved_rows_are_no_longer_than_before(num_tasks, precision):
+    jacobians = all_jacobians(num_tasks)
+    found = solve_all(GradCraft().weights, gramians(jacobians).astype(precision))
+    # Rounding of the Gramian is felt where rows are nearly dependent.
+    most = 1.2 if precision == "float32" else 1.0 + 1e-6
+    for (name, rows), weights in zip(jacobians.items(), found, strict=True):
+        length = np.linalg.norm(weights.astype("float64") @ rows)
+        assert length < most * scaled_norms(rows).mean(), name
+
+
+def test_rounding_of_a_nearly_parallel_pair_is_not_the_step():
+    # Each angle is the root of the rounding of float32; the products of some draws say
+    # that the rows are equal, and those with the first row that they are not.
+    random = np.random.default_rng(0)
+    aggregator = GradCraft()
+    for draw in range(200):
+        first, second = random.normal(size=(2, 8))
+        pair = [second, second + 3.5e-4 * random.normal(size=8)]
+        rows = np.stack([first, *pair]).astype("float32")
+        rows[0] *= -np.sign(rows[0] @ rows[1])
+        direction = aggregator(rows)
+        assert np.linalg.norm(direction) < 1.1 * scaled_norms(rows).mean(), draw
 
 
 def test_opposite_rows_vanish():

@@ -46,7 +46,7 @@ class AlignedMTL(GramianWeighting):
     """
 
     uses_preference = True
-    needs_rank = True
+    rounding = "rank"
 
     def __init__(
         self,

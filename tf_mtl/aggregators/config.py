@@ -29,7 +29,7 @@ class ConFIG(GramianWeighting):
     """
 
     uses_preference = True
-    needs_rank = True
+    rounding = "rank"
 
     def _weights(
         self, gramian: tf.Tensor, losses: tf.Tensor, present: tf.Tensor

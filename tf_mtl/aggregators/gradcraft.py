@@ -45,13 +45,14 @@ class GradCraft(GramianWeighting):
 
     Reference:
         Bai et al., GradCraft: Elevating Multi-task Recommendations through Holistic
-        Gradient Crafting, KDD 2024, arXiv:2407.19682. Differs from the official
-        code: the systems get a ridge of 1e-10 in unit-norm coordinates, where it
-        inverts singular matrices, and the moving average is bias-corrected for each
-        task, which only shows after a task was absent.
+        Gradient Crafting, KDD 2024, arXiv:2407.19682. Differs from the official code:
+        the systems get a ridge in unit-norm coordinates, where it inverts singular
+        matrices: 1e-10, and 1e-6 for a Gramian of float32. And the moving average is
+        bias-corrected for each task, which only shows after a task was absent.
     """
 
     uses_preference = True
+    rounding = "ridge"
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """GramianWeighting: methods that look at inner products of the gradients."""
 
 import abc
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import tensorflow as tf
@@ -8,11 +9,17 @@ import tensorflow as tf
 from tf_mtl.aggregators.base import all_finite, task_mask
 from tf_mtl.aggregators.gradient_aggregator import GradientAggregator
 from tf_mtl.aggregators.rows import as_float, as_rows, per_task, weighted_sum
-from tf_mtl.aggregators.solvers import row_norms, with_exact_rank
+from tf_mtl.aggregators.solvers import row_norms, with_exact_rank, with_ridge
 from tf_mtl.aggregators.weighting import Weighting
 
 # Of inner products of float32 rows, relative to the norms.
 _PRECISION = 1e-7
+# What is done to a rounded Gramian, see `GramianWeighting.rounding`.
+_ROUNDED: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+    "keep": tf.identity,
+    "rank": with_exact_rank,
+    "ridge": with_ridge,
+}
 
 
 class GramianWeighting(GradientAggregator, Weighting):
@@ -33,15 +40,18 @@ class GramianWeighting(GradientAggregator, Weighting):
         preference: see `Aggregator`.
 
     Attributes:
-        needs_rank: bool. Whether the method asks which rows are dependent. The hook
-            then sees dependent rows as such, also if their Gramian is of float32.
+        rounding: what is done to a Gramian of float32 before the hook sees it, since
+            its rounding may make dependent rows independent. `"keep"`: nothing, for
+            methods that do not mind. `"rank"`: dependent rows are exactly so, see
+            `solvers.with_exact_rank`. `"ridge"`: `solvers.with_ridge`, for methods
+            that divide by eigenvalues, and would by that rounding.
 
     Raises:
         ValueError: if an argument is outside its range.
     """
 
     kind: ClassVar[Literal["gramian"]] = "gramian"
-    needs_rank: ClassVar[bool] = False
+    rounding: ClassVar[Literal["keep", "rank", "ridge"]] = "keep"
 
     def __init__(self, *, update_every: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -91,8 +101,8 @@ class GramianWeighting(GradientAggregator, Weighting):
         # Outside XLA a linear solver raises when it meets NaN.
         products = tf.where(usable, products, tf.eye(num_tasks, dtype=tf.float64))
         losses = tf.where(usable, losses, 1.0)
-        if self.needs_rank and gramian.dtype != tf.float64:
-            products = with_exact_rank(products)
+        if gramian.dtype != tf.float64:
+            products = _ROUNDED[self.rounding](products)
         weights = self._settled(
             lambda: self._kept(products, losses, present), usable, present
         )

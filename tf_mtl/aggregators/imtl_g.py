@@ -39,7 +39,7 @@ class IMTLG(GramianWeighting):
         apart do not harm, where public code inverts differences of rows.
     """
 
-    needs_rank = True
+    rounding = "rank"
 
     def __init__(self, guard: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)

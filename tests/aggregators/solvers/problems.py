@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-NUM_TASKS = [2, 3, 6, 14]
+_ALWAYS = (2, 3, 6, 14)
+NUM_TASKS = [
+    pytest.param(n, marks=() if n in _ALWAYS else pytest.mark.slow)
+    for n in range(2, 15)
+]
 
 # What XLA compiles has one size of batch, at least that of `all_jacobians(14)`.
 _BATCH = 128

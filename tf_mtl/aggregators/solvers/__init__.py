@@ -12,6 +12,7 @@ from tf_mtl.aggregators.solvers.cosines import (
     row_norms,
     solve_cosines,
     with_exact_rank,
+    with_ridge,
 )
 from tf_mtl.aggregators.solvers.eigen import symmetric_eigen
 from tf_mtl.aggregators.solvers.fair import fair_weights
@@ -31,4 +32,5 @@ __all__ = [
     "solve_cosines",
     "symmetric_eigen",
     "with_exact_rank",
+    "with_ridge",
 ]

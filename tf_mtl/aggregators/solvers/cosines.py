@@ -7,6 +7,8 @@ from tf_mtl.aggregators.solvers.eigen import symmetric_eigen
 # An eigenvalue below this share of the largest, times the size, is rounding.
 FLOAT64_RANK = 64.0 * 2.0**-52
 FLOAT32_RANK = 2.0 * 2.0**-23
+# Rounding to float32 moves the eigenvalues of cosines by some 1e-7.
+FLOAT32_RIDGE = 1e-6
 # Targets of which no more than this square of a share can be reached cannot be.
 _LEAST_REACHED = 1e-10
 # Enough for eigenvalues 1e-13 apart.
@@ -43,6 +45,20 @@ def with_exact_rank(gramian: tf.Tensor) -> tf.Tensor:
     noise = tf.where(~is_positive(values, FLOAT32_RANK), values, 0.0)
     cosines -= tf.matmul(vectors * noise, vectors, transpose_b=True)
     return norms[:, None] * cosines * norms[None, :]
+
+
+def with_ridge(gramian: tf.Tensor) -> tf.Tensor:
+    """The Gramian of float32 rows, each squared norm larger by 1e-6 of it.
+
+    No eigenvalue of the cosines is then only rounding.
+
+    Args:
+        gramian: float64 tensor of shape `(num_tasks, num_tasks)`, finite.
+
+    Returns:
+        Tensor like `gramian`.
+    """
+    return gramian + tf.linalg.diag(FLOAT32_RIDGE * tf.linalg.diag_part(gramian))
 
 
 def is_positive(eigenvalues: tf.Tensor, precision: float = FLOAT64_RANK) -> tf.Tensor:
