@@ -2,9 +2,10 @@
 
 import abc
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import tensorflow as tf
 
 from tf_mtl.aggregators.base import all_finite
@@ -40,6 +41,7 @@ class RowAggregator(GradientAggregator):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._shapes: list[tuple[int, ...]] | None = None
+        self._saved_rows: dict[str, np.ndarray] = {}
 
     @property
     def rows_built(self) -> bool:
@@ -66,7 +68,18 @@ class RowAggregator(GradientAggregator):
             return
         with tf.init_scope():
             self._build_rows(found)
+            for variable in self.variables:
+                if variable.name in self._saved_rows:
+                    variable.assign(self._saved_rows.pop(variable.name))
         self._shapes = found
+
+    def restore_rows(self, values: Mapping[str, np.ndarray]) -> None:
+        """Keeps saved state of the rows until `build_rows` creates its variables.
+
+        Args:
+            values: dict of arrays by name of the variable.
+        """
+        self._saved_rows = dict(values)
 
     def combine(
         self,

@@ -117,7 +117,9 @@ class MultiTask(TaskTrainer):
         variables = [v.value for v in self.trainable_variables]
         network = self.network
         probe = keras.Model(
-            network.inputs, [self._representation_layer().output, network.output]
+            # Structured as the user made them: a batch need not have their names.
+            network.input,
+            [self._representation_layer().output, network.output],
         )
         with tf.GradientTape(persistent=True) as tape:
             representation, outputs = probe(inputs, training=True)

@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from tf_mtl.aggregators import RowAggregator
+
 # Keys of what is saved beside the weights.
 _STATE_PREFIXES = ("seed-", "aggregator-")
 
@@ -45,9 +47,19 @@ class ResumableModel(keras.Model):
         saved = {key: store[key] for key in store.keys()}  # noqa: SIM118
         own = {k: v for k, v in saved.items() if not k.startswith(_STATE_PREFIXES)}
         super().load_own_variables(own)
-        for name, variable in self._state().items():
+        state = self._state()
+        for name, variable in state.items():
             if name in saved:
                 variable.assign(saved[name])
+        if isinstance(self.aggregator, RowAggregator):
+            prefix = self._aggregator_prefix()
+            self.aggregator.restore_rows(
+                {
+                    name.removeprefix(prefix): value[...]
+                    for name, value in saved.items()
+                    if name.startswith(prefix) and name not in state
+                }
+            )
 
     def copy_state(self, other: "ResumableModel") -> None:
         """Takes over weights, optimizer, aggregator and seeds of another model.
@@ -75,9 +87,11 @@ class ResumableModel(keras.Model):
         seeds = [v for v in self.variables if id(v) not in known]
         state = {f"seed-{i}": v for i, v in enumerate(seeds)}
         if self.aggregator is not None:
-            # By class: weights may be loaded into a model with another aggregator,
-            # whose state then starts fresh.
-            prefix = f"aggregator-{type(self.aggregator).__name__}"
-            own = self.aggregator.variables
-            state |= {f"{prefix}-{i}": v for i, v in enumerate(own)}
+            prefix = self._aggregator_prefix()
+            state |= {f"{prefix}{v.name}": v for v in self.aggregator.variables}
         return state
+
+    def _aggregator_prefix(self) -> str:
+        # By class: weights may be loaded into a model with another aggregator, whose
+        # state then starts fresh.
+        return f"aggregator-{type(self.aggregator).__name__}-"
