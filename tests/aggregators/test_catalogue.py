@@ -40,6 +40,10 @@ def test_cost_follows_from_the_kind(entries):
     assert entries["gradcraft"].cost.startswith("T - 1 backward passes")
 
 
+def test_table_tells_where_ada_task_is():
+    assert "tf_mtl.optimizers.AdaTask" in catalogue.table()
+
+
 def test_table_of_one_kind_leaves_out_the_others():
     text = catalogue.table("rows")
     assert "graddrop" in text

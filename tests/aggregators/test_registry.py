@@ -35,6 +35,12 @@ def test_arguments_only_go_with_a_name(identifier):
         aggregators.get(identifier, reduction="mean")
 
 
+@pytest.mark.parametrize("name", ["adatask", "ada_task"])
+def test_ada_task_is_said_to_be_an_optimizer(name):
+    with pytest.raises(ValueError, match="an optimizer.*optimizers.AdaTask"):
+        aggregators.get(name)
+
+
 def test_unknown_name_lists_the_known_and_the_closest():
     with pytest.raises(ValueError, match="'ew', .*'fixed'.*Did you mean 'gradcraft'"):
         aggregators.get("gradcrft")

@@ -56,6 +56,8 @@ def table(kind: Literal["loss", "gramian", "rows"] | None = None) -> str:
         lines.append(f"{indent}cost: {entry.cost}")
         if entry.reference:
             lines.append(f"{indent}{entry.reference}")
+    if kind is None:
+        lines.append("AdaTask is an optimizer: tf_mtl.optimizers.AdaTask.")
     return "\n".join(lines)
 
 

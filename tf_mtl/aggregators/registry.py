@@ -70,6 +70,12 @@ def get_class(name: str) -> type[Aggregator]:
     Raises:
         ValueError: if the name is unknown.
     """
+    if name.replace("_", "") == "adatask":
+        raise ValueError(
+            "AdaTask keeps accumulators of each task, so it is an optimizer. Received: "
+            f"identifier={name!r}. Use optimizer=tf_mtl.optimizers.AdaTask(...), or "
+            "--optimizer=ada_task."
+        )
     if name not in _REGISTRY:
         raise unknown_name_error("identifier", name, names())
     return _REGISTRY[name]
