@@ -67,6 +67,8 @@ def test_resumed_run_gives_the_numbers_of_one_that_was_not_stopped(config, tmp_p
     assert not (tmp_path / "killed" / "metrics.json").exists()
     with pytest.raises(FileExistsError, match="an unfinished run"):
         train(config, tmp_path / "killed")
+    # Data may lie elsewhere on another machine.
+    config = dataclasses.replace(config, data_dir="elsewhere")
     other = dataclasses.replace(config, learning_rate=0.5)
     with pytest.raises(ValueError, match="learning_rate: 0.01 then, 0.5 now"):
         train(other, tmp_path / "killed", resume=True)
@@ -75,6 +77,21 @@ def test_resumed_run_gives_the_numbers_of_one_that_was_not_stopped(config, tmp_p
     with pytest.raises(FileExistsError, match="a finished run.*--overwrite"):
         train(config, tmp_path / "killed")
     assert train(config, tmp_path / "killed", resume=True) == resumed
+
+
+def test_files_that_are_no_run_are_left_alone(config, tmp_path):
+    (tmp_path / "saved_model" / "7").mkdir(parents=True)
+    for overwrite in (False, True):
+        with pytest.raises(FileExistsError, match=r"\['saved_model'\].*no run"):
+            train(config, tmp_path, overwrite=overwrite)
+    assert (tmp_path / "saved_model" / "7").exists()
+
+
+def test_wrong_folder_of_the_data_leaves_no_run_behind(tmp_path):
+    config = TrainConfig(manual_dir=str(tmp_path / "nowhere"))
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_validation_rows_are_seeded_and_no_training_rows(config):

@@ -17,6 +17,8 @@ OPTIMIZERS = (
     "sgd",
 )
 SCHEDULES = ("constant", "cosine")
+# Choices that mean something on one machine alone.
+FOLDERS = ("manual_dir", "data_dir")
 
 
 def _choice(default: Any, text: str) -> Any:

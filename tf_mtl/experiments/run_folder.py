@@ -7,7 +7,7 @@ import pathlib
 import shutil
 from typing import Any
 
-from tf_mtl.experiments.config import TrainConfig
+from tf_mtl.experiments.config import FOLDERS, TrainConfig
 from tf_mtl.files import write_json
 
 
@@ -15,7 +15,8 @@ class RunFolder:
     """Files of one run.
 
     `config.json` is written first and `metrics.json` last: a folder with the first
-    and without the second holds a run that was stopped.
+    and without the second holds a run that was stopped. Files of these names without
+    `config.json` belong to somebody else, and are left alone.
 
     Args:
         path: the folder; made by `start`.
@@ -29,10 +30,10 @@ class RunFolder:
         self.logs = self.path / "logs"
         self.saved_model = self.path / "saved_model"
 
-    def start(
+    def check(
         self, config: TrainConfig, resume: bool = False, overwrite: bool = False
     ) -> None:
-        """Claims the folder for a run.
+        """Checks that `start` may claim the folder. Changes nothing.
 
         Args:
             config: the choices of the run.
@@ -40,27 +41,41 @@ class RunFolder:
             overwrite: bool. Deletes the files of an earlier run, and no others.
 
         Raises:
-            FileExistsError: if there is a run and neither is asked for.
+            FileExistsError: if there is a run and neither is asked for, or there are
+                files of the names of a run that are none.
             ValueError: if both are asked for, or the run has other choices.
         """
         if resume and overwrite:
             raise ValueError(
                 "`resume` and `overwrite` exclude each other. Received: both."
             )
-        if overwrite:
-            self._delete()
-        chosen = dataclasses.asdict(config)
-        if self.config.exists():
-            state = "a finished" if self.metrics.exists() else "an unfinished"
-            if not resume:
+        if not self.config.exists():
+            found = [path.name for path in self._outputs() if path.exists()]
+            if found:
                 raise FileExistsError(
-                    f"`output_dir` must not hold a run yet. Received: "
-                    f"{os.fspath(self.path)!r}, which holds {state} run. Go on with it "
-                    "(--resume), delete it (--overwrite) or choose another folder."
+                    f"`output_dir` must be free for the files of a run. Received: "
+                    f"{os.fspath(self.path)!r}, where {found} are, and no run. Choose "
+                    "another folder."
                 )
-            self._check_same(chosen)
+        elif resume:
+            self._check_same(config)
+        elif not overwrite:
+            state = "a finished" if self.metrics.exists() else "an unfinished"
+            raise FileExistsError(
+                f"`output_dir` must not hold a run yet. Received: "
+                f"{os.fspath(self.path)!r}, which holds {state} run. Go on with it "
+                "(--resume), delete it (--overwrite) or choose another folder."
+            )
+
+    def start(
+        self, config: TrainConfig, resume: bool = False, overwrite: bool = False
+    ) -> None:
+        """Claims the folder for a run. Arguments and errors are those of `check`."""
+        self.check(config, resume, overwrite)
+        if overwrite and self.config.exists():
+            self._delete()
         self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.config, chosen)
+        write_json(self.config, dataclasses.asdict(config))
 
     def finished(self) -> dict[str, Any] | None:
         """The content of `metrics.json`, or `None` before the end of the run."""
@@ -68,8 +83,15 @@ class RunFolder:
             return None
         return json.loads(self.metrics.read_text())
 
-    def _check_same(self, chosen: dict[str, Any]) -> None:
+    def _outputs(self) -> list[pathlib.Path]:
+        return [self.metrics, self.checkpoints, self.logs, self.saved_model]
+
+    def _check_same(self, config: TrainConfig) -> None:
+        # Where the files of the data lie may change from machine to machine.
         saved = json.loads(self.config.read_text())
+        chosen = dataclasses.asdict(config)
+        for folder in FOLDERS:
+            saved[folder] = chosen[folder]
         differing = [
             f"{name}: {saved.get(name)!r} then, {chosen.get(name)!r} now"
             for name in sorted(saved.keys() | chosen.keys())

@@ -11,7 +11,7 @@ import keras
 
 from tf_mtl import callbacks, datasets, export
 from tf_mtl.datasets.columns import fingerprint
-from tf_mtl.experiments.config import TrainConfig
+from tf_mtl.experiments.config import FOLDERS, TrainConfig
 from tf_mtl.experiments.data import PreparedData, Rows, prepare
 from tf_mtl.experiments.fitting import evaluate, fit_best, make_model
 from tf_mtl.experiments.run_folder import RunFolder
@@ -20,8 +20,6 @@ from tf_mtl.files import write_json
 
 # Rows of the look at the gradients.
 _PROBE_ROWS = 1024
-# Choices that mean something on this machine alone.
-_FOLDERS = ("manual_dir", "data_dir")
 
 
 def train(
@@ -55,18 +53,20 @@ def train(
 
     Raises:
         FileExistsError: if the folder holds a run and neither `resume` nor
-            `overwrite` is given.
+            `overwrite` is given, or files of the names above that belong to no run.
         FileNotFoundError: if a source file of the data set is missing.
         ValueError: if a source file is damaged, or a resumed run began with other
             choices.
     """
     folder = RunFolder(output_dir)
-    folder.start(config, resume, overwrite)
+    folder.check(config, resume, overwrite)
     finished = folder.finished()
-    if finished is not None:
+    if finished is not None and resume:
         return finished
     keras.utils.set_random_seed(config.seed)
     data = prepare(config)
+    # Not before: a wrong `manual_dir` must not leave a run behind.
+    folder.start(config, resume, overwrite)
     model = make_model(config, data)
     throughput = callbacks.Throughput(min(config.batch_size, len(data.train)))
     checkpoint = fit_best(
@@ -127,7 +127,7 @@ def provenance(data: PreparedData, result: Mapping[str, Any]) -> export.Provenan
         ),
         num_rows={name: len(rows) for name, rows in splits.items()},
         metrics={name: result[name] for name in ("validation", "test")},
-        choices={n: v for n, v in config.items() if n not in _FOLDERS},
+        choices={n: v for n, v in config.items() if n not in FOLDERS},
     )
 
 
