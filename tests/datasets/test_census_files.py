@@ -75,6 +75,15 @@ def test_bad_row_is_named_by_file_and_record(tmp_path, line, message):
         list(census_files.read_rows(path))
 
 
+def test_text_of_another_encoding_is_named_by_file_and_record(tmp_path):
+    path = write(tmp_path, make_rows(9))
+    damaged = path.read_bytes().splitlines(keepends=True)
+    damaged[6] = damaged[6].replace(b",", b"\xff,", 1)
+    path.write_bytes(b"".join(damaged))
+    with pytest.raises(ValueError, match="damaged or cut off at record 7"):
+        list(census_files.read_rows(path))
+
+
 def test_damaged_gzip_is_named_by_file_and_record(tmp_path):
     path = tmp_path / "census-income.data.gz"
     # Rows that hardly compress: a cut then falls in the middle of the rows.

@@ -195,18 +195,15 @@ def download(manual_dir: str | os.PathLike[str]) -> None:
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    record = 0
+    record = 1
     try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8")
-            if path.suffix == ".gz"
-            else path.open(encoding="utf-8")
-        ) as file:
-            for record, line in enumerate(file, start=1):
-                yield record, line
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            for line in file:
+                yield record, line.decode("utf-8")
+                record += 1
     except _DAMAGE as error:
         raise ValueError(
-            f"{os.fspath(path)!r} is damaged or cut off at record {record + 1}. Fetch "
+            f"{os.fspath(path)!r} is damaged or cut off at record {record}. Fetch "
             f"the file again. Cause: {error}"
         ) from error
 
