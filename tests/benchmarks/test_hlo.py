@@ -31,6 +31,7 @@ CONFIGURATIONS = [
     # Draws an order of the tasks: random numbers must be the same elsewhere.
     hlo.Configuration(Method("pcgrad", "parameters"), TINY),
     hlo.Configuration(Method("gradcraft", "representation"), TINY),
+    hlo.Configuration(Method("ew"), TINY, "ple:num_levels=1"),
 ]
 
 
@@ -241,7 +242,12 @@ def test_jaxlib_alone_gives_the_results_of_tensorflow(folder, tmp_path):
     done = run_script(folder, "--platform=cpu", *options)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = json.loads(output.read_text())["rows"]
-    methods = {"ew", "pcgrad, parameters", "gradcraft, representation"}
+    methods = {
+        "ew",
+        "pcgrad, parameters",
+        "gradcraft, representation",
+        "ple:num_levels=1, ew",
+    }
     assert {row["method"] for row in rows} == methods
     assert all(row["milliseconds"] > 0 and row["ratio"] > 0 for row in rows)
 
@@ -253,11 +259,15 @@ def test_wrong_result_and_broken_module_end_with_code_1(folder, tmp_path):
     shutil.copy(folder / "run_hlo.py", tmp_path)
     with np.load(tmp_path / "ew-t2-b8-v40" / "results.npz") as file:
         arrays = dict(file)
-    arrays["0"] = arrays["0"] * 1.5
+    arrays["0"] = arrays["0"] * np.inf
     np.savez(tmp_path / "ew-t2-b8-v40" / "results.npz", **arrays)
     (tmp_path / "pcgrad-parameters-t2-b8-v40" / "module.stablehlo").write_bytes(b"?")
-    done = run_script(tmp_path, "--platform=cpu", "--rounds=1", "--calls=1")
+    output = tmp_path / "times.json"
+    options = ("--rounds=1", "--calls=1", f"--output={output}")
+    done = run_script(tmp_path, "--platform=cpu", *options)
     assert done.returncode == 1
+    record = json.loads(output.read_text())["rows"][0]
+    assert (record["error"], record["is_right"]) == (None, False)
     wrong, failed = done.stdout.splitlines()[-2:]
     assert "WRONG: loss" in wrong and "x1.00" in wrong
     assert "pcgrad" in failed and "Error" in failed

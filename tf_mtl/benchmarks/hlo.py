@@ -17,6 +17,7 @@ import tensorflow as tf
 from tf_mtl import optimizers
 from tf_mtl.benchmarks.methods import Method
 from tf_mtl.benchmarks.results import device_name
+from tf_mtl.benchmarks.step import step_label
 from tf_mtl.benchmarks.workload import Workload
 
 # Of a float result, against the norm of what TensorFlow computed. Another XLA on the
@@ -34,17 +35,24 @@ class Configuration:
     Attributes:
         method: aggregator, surface and options.
         workload: sizes of the model and of the batch.
+        model: architecture, see `Workload.model`.
     """
 
     method: Method
     workload: Workload
+    model: str = "mmoe"
 
     @property
     def name(self) -> str:
         """Name of its folder."""
         work = self.workload
         sizes = f"t{work.num_tasks}-b{work.batch_size}-v{work.vocabulary}"
-        return f"{re.sub('[^a-z0-9_.=]+', '-', self.method.label)}-{sizes}"
+        return re.sub("[^a-z0-9_.=]+", "-", f"{self.label}-{sizes}".lower())
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return step_label(self.model, self.method.label)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +127,7 @@ def export_step(configuration: Configuration) -> ExportedStep:
         The step, taken from the state after one other step.
     """
     workload = configuration.workload
-    model, batch = workload.model(), workload.batch()
+    model, batch = workload.model(configuration.model), workload.batch()
     # XLA functions may not create variables: all of them are made here.
     model(batch[0])
     model.compile(
@@ -177,7 +185,8 @@ def _write(
         np.savez_compressed(folder / f"{name}.npz", **arrays)
     workload = configuration.workload
     config = {
-        "label": configuration.method.label,
+        "label": configuration.label,
+        "model": configuration.model,
         "method": configuration.method.name,
         "surface": configuration.method.surface,
         "num_tasks": workload.num_tasks,

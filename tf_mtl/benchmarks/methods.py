@@ -1,6 +1,5 @@
 """What is measured: a method, a surface and options."""
 
-import ast
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from tf_mtl import aggregators
 from tf_mtl.models.training import SURFACES
 from tf_mtl.names import unknown_name_error
+from tf_mtl.option_text import read_option, split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +59,9 @@ def parse_methods(items: Sequence[str]) -> list[Method]:
         if item == "all":
             found = _every_method()
         else:
-            name, *rest = item.split(":")
+            name, *rest = split(item, ":")
             surface, *options = rest or ["parameters"]
-            found = [Method(name, surface, dict(map(_option, options)))]
+            found = [Method(name, surface, dict(map(read_option, options)))]
         methods += [method for method in found if method not in methods]
     for method in methods:  # A wrong one fails before anything is measured.
         if method.surface not in SURFACES:
@@ -74,11 +74,3 @@ def _every_method() -> list[Method]:
     exact = [Method(name) for name in aggregators.names()]
     cheap = [Method(name, "representation") for name in aggregators.names("gramian")]
     return [*exact, *cheap]
-
-
-def _option(text: str) -> tuple[str, Any]:
-    name, _, value = text.partition("=")
-    try:
-        return name, ast.literal_eval(value)
-    except (SyntaxError, ValueError):
-        return name, value

@@ -21,6 +21,7 @@ import ctypes
 import dataclasses
 import importlib.util
 import json
+import math
 import os
 import pathlib
 import statistics
@@ -370,6 +371,14 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def _record(row: Row) -> dict[str, Any]:
+    """A row as JSON knows it: no number is infinite."""
+    record = {**dataclasses.asdict(row), "is_right": row.is_right}
+    if row.error is not None and not math.isfinite(row.error):
+        record["error"] = None
+    return record
+
+
 def _message(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
 
@@ -419,9 +428,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             found = {
                 "device": {"platform": device.platform, "kind": device.device_kind},
                 "jaxlib": version,
-                "rows": [dataclasses.asdict(row) for row in rows],
+                "rows": [_record(row) for row in rows],
             }
-            arguments.output.write_text(json.dumps(found, indent=2) + "\n")
+            arguments.output.write_text(
+                json.dumps(found, indent=2, allow_nan=False) + "\n"
+            )
     return 0 if all(row.is_right and not row.failure for row in rows) else 1
 
 

@@ -76,7 +76,7 @@ def run(
         num_tasks: numbers of tasks.
         vocabularies: rows of all embedding tables together.
         methods: see `parse_methods`; the first is the reference.
-        models: names of architectures; the first is the reference.
+        models: architectures, see `Workload.model`; the first is the reference.
         batch_size: int.
         plain_keras: bool. Whether to measure the plain Keras model as well.
         rounds: int, see `interleaved_times`.
@@ -117,11 +117,11 @@ def summary(rows: Sequence[Row]) -> str:
     """How the time of each method depends on the vocabulary."""
     lines = ["Time at the largest vocabulary over time at the smallest:"]
     for count in sorted({row.num_tasks for row in rows}):
-        for name in dict.fromkeys(_name(row.model, row.method) for row in rows):
+        for name in dict.fromkeys(step_label(row.model, row.method) for row in rows):
             mine = [
                 row
                 for row in rows
-                if (row.num_tasks, _name(row.model, row.method)) == (count, name)
+                if (row.num_tasks, step_label(row.model, row.method)) == (count, name)
             ]
             mine.sort(key=lambda row: row.vocabulary)
             if len(mine) > 1:
@@ -149,7 +149,7 @@ def _measure(
     def add(workload: Workload, model: keras.Model, name: str, method: str) -> None:
         key = (workload.vocabulary, name, method)
         print(
-            f"  compiling {_name(name, method)}, V={workload.vocabulary:.0e} ...",
+            f"  compiling {step_label(name, method)}, V={workload.vocabulary:.0e} ...",
             file=out,
         )
         steps[key], first[key] = train_function(model, workload.batch())
@@ -191,7 +191,16 @@ def _measure(
     ]
 
 
-def _name(model: str, method: str) -> str:
+def step_label(model: str, method: str) -> str:
+    """What tables call the step of a model by a method.
+
+    Args:
+        model: architecture, see `Workload.model`.
+        method: label of the method.
+
+    Returns:
+        str, without the default architecture.
+    """
     return method if model == "mmoe" else f"{model}, {method}"
 
 
@@ -249,7 +258,7 @@ def train_function(
 
 
 def _line(row: Row) -> str:
-    name = _name(row.model, row.method)
+    name = step_label(row.model, row.method)
     line = (
         f"T={row.num_tasks:<3} V={row.vocabulary:<9.0e} {name:28} "
         f"{row.milliseconds:9.1f} ms  x{row.ratio:<6.2f} "

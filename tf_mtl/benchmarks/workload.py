@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl import features, models
+from tf_mtl.option_text import read_named
 from tf_mtl.tasks import Task
 
 Batch = tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]
@@ -43,14 +44,19 @@ class Workload:
         """Rows of one embedding table."""
         return self.vocabulary // self.num_features
 
-    def model(self, name: str = "mmoe") -> models.MultiTaskModel:
+    def model(self, text: str = "mmoe") -> models.MultiTaskModel:
         """One of our models, not compiled.
 
         Args:
-            name: an architecture; it takes those sizes that it has arguments for.
-                Where primary tasks and personal features matter, these are the first
-                task and the first feature.
+            text: an architecture, with arguments if need be: `drgrad` or
+                `drgrad:personal_gate=false`. It takes those sizes that it has arguments
+                for. Where primary tasks and personal features matter, these are the
+                first task and the first feature.
+
+        Raises:
+            ValueError: if the architecture is unknown.
         """
+        name, options = read_named(text)
         cls = models.get(name)
         sizes = {
             "num_experts": self.num_experts,
@@ -67,7 +73,7 @@ class Workload:
             for argument in inspect.signature(base.__init__).parameters
         }
         sizes = {size: value for size, value in sizes.items() if size in known}
-        return cls(self._features(), self._tasks(), **sizes)
+        return cls(self._features(), self._tasks(), **{**sizes, **options})
 
     def shared_bottom(self, parameters: int) -> models.SharedBottom:
         """A Shared-Bottom model of about so many parameters, not compiled.

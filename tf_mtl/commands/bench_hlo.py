@@ -7,7 +7,7 @@ Examples:
 
 For each choice of options, the compiled train step of the model of `tf-mtl bench step`
 is written as a StableHLO module, with its arguments and with the results of running it
-here. The script run_hlo.py, written beside them, needs JAX alone: on any machine it
+here. The script run_hlo.py, written beside them, needs jaxlib alone: on any machine it
 checks that the steps give the same results there, and measures them side by side.
 A configuration takes half a minute, and 8 MB at 10,000 rows of embedding tables,
 34 MB at 100,000.
@@ -16,6 +16,7 @@ A configuration takes half a minute, and 8 MB at 10,000 rows of embedding tables
 from absl import flags
 
 from tf_mtl.benchmarks.defaults import METHODS
+from tf_mtl.option_text import split
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -28,6 +29,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "As in `bench step`; ew is the reference.",
         flag_values=values,
     )
+    flags.DEFINE_string("models", "mmoe", "As in `bench step`.", flag_values=values)
     flags.DEFINE_list("batch_sizes", "4096", "Rows per step.", flag_values=values)
     flags.DEFINE_list(
         "vocabularies",
@@ -49,10 +51,13 @@ def run(values: flags.FlagValues) -> None:
 
     methods = parse_methods(values.methods)
     configurations = [
-        hlo.Configuration(method, Workload(int(count), int(float(size)), int(batch)))
+        hlo.Configuration(
+            method, Workload(int(count), int(float(size)), int(batch)), model
+        )
         for count in values.num_tasks
         for batch in values.batch_sizes
         for size in values.vocabularies
+        for model in split(values.models, ",")
         for method in methods
     ]
     # A function for each configuration looks like retracing to TensorFlow, which warns.

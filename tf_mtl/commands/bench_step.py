@@ -5,7 +5,8 @@ Examples:
   tf-mtl bench step --num_tasks=6 --vocabularies=10000,1000000 --output=step.json
   tf-mtl bench step --num_tasks=6 --vocabularies=10000 --methods=ew,all
   tf-mtl bench step --methods=ew,gradcraft:parameters:update_every=10
-  tf-mtl bench step --methods=ew --models=mmoe,split_mmoe,drgrad
+  tf-mtl bench step --methods=ew \
+      --models=mmoe,split_mmoe,drgrad,drgrad:personal_gate=false
 
 For each number of tasks and each vocabulary (rows of all embedding tables together),
 one MMoE (20 features with ids x 16, 4 experts 128-64, towers of 64) runs the train
@@ -18,6 +19,7 @@ compile, and the time that the method takes from the Gramian to the weights.
 from absl import flags
 
 from tf_mtl.benchmarks.defaults import METHODS
+from tf_mtl.option_text import split
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -36,10 +38,11 @@ def define_flags(values: flags.FlagValues) -> None:
         "method on its surfaces. The first is the reference.",
         flag_values=values,
     )
-    flags.DEFINE_list(
+    flags.DEFINE_string(
         "models",
         "mmoe",
-        "Architectures; the first is the reference.",
+        "Architectures, `name` or `name:argument=value`, separated by commas; the "
+        "first is the reference.",
         flag_values=values,
     )
     flags.DEFINE_integer("batch_size", 2048, "Rows per step.", flag_values=values)
@@ -66,7 +69,7 @@ def run(values: flags.FlagValues) -> None:
         [int(count) for count in values.num_tasks],
         [int(float(size)) for size in values.vocabularies],
         values.methods,
-        values.models,
+        split(values.models, ","),
         values.batch_size,
         values.plain_keras,
         values.rounds,

@@ -1,7 +1,5 @@
 """Variants of a training run, as `tf-mtl compare` takes them."""
 
-import ast
-import contextlib
 import dataclasses
 import json
 import pathlib
@@ -12,6 +10,7 @@ from typing import Any
 
 from tf_mtl.benchmarks.methods import parse_methods
 from tf_mtl.experiments.config import TrainConfig
+from tf_mtl.option_text import read_named, split
 
 # Ablations of DRGrad that are no architecture of their own: its name and arguments.
 PRESETS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
@@ -107,7 +106,7 @@ def _read_file(path: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
 
 
 def _read(text: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    for item in _split(text, ","):
+    for item in split(text, ","):
         item = item.strip()
         named = _NAME.match(item)
         name, body = (named[1].strip(), item[named.end() :]) if named else (item, item)
@@ -115,11 +114,11 @@ def _read(text: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
 
 
 def _changes(text: str) -> dict[str, Any]:
-    architecture, *methods = _split(text, "|")
-    model, *options = _split(architecture, ":")
-    changes: dict[str, Any] = {"model_args": dict(map(_option, options))}
-    if model.strip():
-        changes["model"] = model.strip()
+    architecture, *methods = split(text, "|")
+    model, arguments = read_named(architecture)
+    changes: dict[str, Any] = {"model_args": arguments}
+    if model:
+        changes["model"] = model
     if not methods:
         return changes
     try:
@@ -153,27 +152,3 @@ def _configure(base: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
     }
     # As a file of the choices will give them back: with lists for tuples.
     return dataclasses.replace(base, **json.loads(json.dumps(changed)))
-
-
-def _split(text: str, separator: str) -> list[str]:
-    """Parts of a text, cut where no bracket is open."""
-    parts, depth = [""], 0
-    for character in text:
-        depth += (character in "([{") - (character in ")]}")
-        if character == separator and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return parts
-
-
-def _option(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(
-            f"`variants` have arguments of the form name=value. Received: {text!r}."
-        )
-    for read in (json.loads, ast.literal_eval):
-        with contextlib.suppress(ValueError, SyntaxError):
-            return name.strip(), read(value)
-    return name.strip(), value
