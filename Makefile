@@ -8,6 +8,7 @@ STAMP := $(VENV)/.installed
 TFX_VENV ?= .venv-tfx
 TFX_STAMP := $(TFX_VENV)/.installed
 WORKERS ?= 2
+DEMO ?= runs/demo
 
 # A little XLA and TensorFlow chatter less; errors stay.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
@@ -37,7 +38,7 @@ $(STAMP): setup.cfg pyproject.toml
 
 demo: $(STAMP)
 	@echo "==> Demo: two trainings on synthetic data, a picture, an export: 1 to 3 minutes."
-	@time -p $(BIN)/tf-mtl demo --output_dir=runs/demo
+	$(BIN)/tf-mtl demo --output_dir=$(DEMO)
 
 pipeline: $(STAMP)
 	@echo "==> Pipeline: from generated records to a pushed model, about 3 minutes."
