@@ -1,11 +1,12 @@
 """All canonical golden values of registered methods.
 
-The values come from public implementations in float64; the file lies in the folder
-named by `TF_MTL_SHARED` or in `shared` beside the repository.
+`tests/golden/aggregators.json` holds what public implementations, named with each
+value, and exact solves give in float64: `cases` (rows and losses), `entries` (one
+direction `d` each, with the scale that its error is compared to) and `sequences`
+(stateful methods). Values that are not `canonical` are of other forms of a method.
 """
 
 import json
-import os
 import pathlib
 
 import numpy as np
@@ -14,14 +15,8 @@ import tensorflow as tf
 
 from tf_mtl import aggregators
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-SHARED = pathlib.Path(os.environ.get("TF_MTL_SHARED", ROOT.parent / "shared"))
-PATH = SHARED / "golden" / "aggregators.json"
-GOLDEN = (
-    json.loads(PATH.read_text())
-    if PATH.exists()
-    else {"cases": {}, "entries": [], "sequences": []}
-)
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+GOLDEN = json.loads((ROOT / "golden" / "aggregators.json").read_text())
 
 # Names of the file -> constructor arguments; None where a parameter is no argument.
 ARGUMENTS = {
@@ -80,11 +75,6 @@ OWN_TEST = {
 
 PRECISIONS = pytest.mark.parametrize(
     ("dtype", "tolerance"), [(tf.float64, "tol64"), (tf.float32, "tol32")]
-)
-
-pytestmark = pytest.mark.skipif(
-    not GOLDEN["entries"],
-    reason="golden/aggregators.json not found: set TF_MTL_SHARED to its folder",
 )
 
 

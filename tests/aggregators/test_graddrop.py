@@ -37,7 +37,6 @@ def test_each_task_has_its_own_leak():
     np.testing.assert_array_equal(direction, [2.0, 0.0, 3.0, -2.0])
 
 
-@pytest.mark.skipif(not GOLDEN["entries"], reason="golden/aggregators.json not found")
 @PRECISIONS
 @pytest.mark.parametrize("entry", of_method("entries", "graddrop"))
 def test_direction_matches_golden_value(entry, dtype, tolerance):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.aggregators.test_golden import GOLDEN, of_method
+from tests.aggregators.test_golden import of_method
 from tf_mtl.aggregators import GradVac, PCGrad
 
 # Rows meet at a cosine of -2 / sqrt(50).
@@ -68,7 +68,6 @@ def test_parallel_rows_with_a_target_of_one_give_a_finite_direction():
     assert aggregator.fallback_count.numpy() == 0
 
 
-@pytest.mark.skipif(not GOLDEN["entries"], reason="golden/aggregators.json not found")
 @pytest.mark.parametrize("sequence", of_method("sequences", "gradvac"))
 def test_targets_match_golden_values(sequence):
     aggregator = GradVac(beta=sequence["params"]["beta"], order="natural")

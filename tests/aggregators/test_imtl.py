@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.aggregators.test_golden import GOLDEN, PRECISIONS, assert_close, of_method
+from tests.aggregators.test_golden import PRECISIONS, assert_close, of_method
 from tf_mtl import aggregators
 from tf_mtl.aggregators import IMTL, IMTLG, IMTLL
 
@@ -19,7 +19,6 @@ def test_first_step_is_that_of_imtl_g():
     np.testing.assert_allclose(IMTL()(JACOBIAN, LOSSES), IMTLG()(JACOBIAN))
 
 
-@pytest.mark.skipif(not GOLDEN["entries"], reason="golden/aggregators.json not found")
 @PRECISIONS
 @pytest.mark.parametrize("sequence", of_method("sequences", "imtl"))
 def test_scaled_rows_match_golden_value(sequence, dtype, tolerance):

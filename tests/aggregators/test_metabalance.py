@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.aggregators.test_golden import GOLDEN, PRECISIONS, assert_close, of_method
+from tests.aggregators.test_golden import PRECISIONS, assert_close, of_method
 from tf_mtl.aggregators import MetaBalance
 
 # Norms are 5 and 1 in the first variable, 2 and 4 in the second.
@@ -55,7 +55,6 @@ def test_without_relaxation_nothing_is_changed():
     np.testing.assert_allclose(MetaBalance(relax=0.0)(FIRST), [3.0, 5.0])
 
 
-@pytest.mark.skipif(not GOLDEN["entries"], reason="golden/aggregators.json not found")
 @PRECISIONS
 @pytest.mark.parametrize("sequence", of_method("sequences", "metabalance"))
 def test_sequence_matches_golden_value(sequence, dtype, tolerance):

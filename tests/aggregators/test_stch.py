@@ -48,10 +48,8 @@ def test_log_form_measures_the_nadir_after_the_warm_up():
 
 
 def test_log_form_matches_golden_value():
-    found = [s for s in GOLDEN["sequences"] if s["id"] == "s25:stch"]
-    if not found:
-        pytest.skip("golden/aggregators.json not found")
-    [step] = found[0]["steps"]
+    [sequence] = [s for s in GOLDEN["sequences"] if s["id"] == "s25:stch"]
+    [step] = sequence["steps"]
     aggregator = SmoothTchebycheff("log_nadir", mu=0.5, warmup_epochs=0)
     aggregator.weights(as_losses(step["nadir"]))
     aggregator.end_epoch()

@@ -82,9 +82,6 @@ def test_first_step_has_the_length_of_the_learning_rate_for_each_task():
     np.testing.assert_allclose(shared.numpy(), [-0.2, 0.0, -0.1], atol=1e-6)
 
 
-@pytest.mark.skipif(
-    not test_golden.GOLDEN["sequences"], reason="golden/aggregators.json not found"
-)
 def test_sequence_matches_golden_value():
     [sequence] = [
         s for s in test_golden.GOLDEN["sequences"] if s["method"] == "adatask"

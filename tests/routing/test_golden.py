@@ -4,13 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.aggregators.test_golden import GOLDEN, PRECISIONS, assert_close, of_method
+from tests.aggregators.test_golden import PRECISIONS, assert_close, of_method
 from tf_mtl.routing import Router, Updater
-
-pytestmark = pytest.mark.skipif(
-    not GOLDEN["sequences"],
-    reason="golden/aggregators.json not found: set TF_MTL_SHARED to its folder",
-)
 
 
 def routes_of(sequence, step, dtype):
