@@ -70,23 +70,29 @@ def test_eager_graph_and_xla_agree(aggregator, surface):
 
 
 def pairs():
-    """Each method on an architecture, in turns; slow: a method of each kind on all."""
+    """Each method on an architecture and a surface, in turns.
+
+    Slow: a method of each kind on all architectures.
+    """
     # Where nothing is shared, only the kind of the aggregator counts.
-    found = [("single_task", name) for name in ONE_OF_EACH_KIND]
+    found = [("single_task", name, SURFACES[0]) for name in ONE_OF_EACH_KIND]
     for i, aggregator in enumerate(aggregators.names()):
+        surfaces = surfaces_of(aggregator)
+        surface = surfaces[i % len(surfaces)]
         for j, architecture in enumerate(SHARING):
             if j == i % len(SHARING):
-                found.append((architecture, aggregator))
+                found.append((architecture, aggregator, surface))
             elif aggregator in ONE_OF_EACH_KIND:
-                marks = pytest.mark.slow
-                found.append(pytest.param(architecture, aggregator, marks=marks))
+                found.append(
+                    pytest.param(
+                        architecture, aggregator, surface, marks=pytest.mark.slow
+                    )
+                )
     return found
 
 
-@pytest.mark.parametrize(("architecture", "aggregator"), pairs())
-def test_compiled_steps_are_those_of_eager_ones(architecture, aggregator):
-    # The last surface is the one that is cheaper to compile.
-    surface = surfaces_of(aggregator)[-1]
+@pytest.mark.parametrize(("architecture", "aggregator", "surface"), pairs())
+def test_compiled_steps_are_those_of_eager_ones(architecture, aggregator, surface):
     # Fewer features compile faster; a network of a user has all of them.
     few = {} if architecture == "multi_task" else {"features": FEATURES[:1]}
     eager, xla = (
