@@ -72,6 +72,45 @@ def test_checkpoint_keeps_last_and_best_and_stops(tmp_path):
     assert again.stopped
 
 
+def test_checkpoint_counts_epochs_over_several_fits(tmp_path):
+    scores = iter([0.1, 0.5, 0.4, 0.3])
+    checkpoint = callbacks.Checkpoint(tmp_path, lambda logs: next(scores))
+    model = make_model()
+    after = [fit(model, 2, [checkpoint]), fit(model, 2, [checkpoint])]
+    assert sorted(f.name for f in tmp_path.glob("*.h5")) == [
+        "epoch-0002.weights.h5",
+        "epoch-0004.weights.h5",
+    ]
+    checkpoint.restore_best(model)
+    for restored, best in zip(model.get_weights(), after[0], strict=True):
+        np.testing.assert_array_equal(restored, best)
+    assert checkpoint.resume(model) == 4
+    for resumed, last in zip(model.get_weights(), after[1], strict=True):
+        np.testing.assert_array_equal(resumed, last)
+
+
+def test_checkpoint_writes_over_no_other_run(tmp_path):
+    def make(score):
+        return callbacks.Checkpoint(tmp_path, lambda logs: score)
+
+    fit(make_model(), callbacks=[make(0.5)])
+    (best,) = tmp_path.glob("*.h5")
+    before = best.read_bytes()
+    with pytest.raises(FileExistsError, match="1 saved epochs.*resume"):
+        fit(make_model(), callbacks=[make(0.1)])
+    assert best.read_bytes() == before
+    resumed, model = make(0.1), make_model()
+    resumed.resume(model)
+    fit(model, callbacks=[resumed])
+    assert resumed.best_epoch == 1
+    assert best.read_bytes() == before
+    # Nor are files missed that someone removed.
+    for file in tmp_path.iterdir():
+        file.unlink()
+    with pytest.raises(FileExistsError, match="0 saved epochs.*resumed 2"):
+        fit(model, callbacks=[resumed])
+
+
 def test_throughput_leaves_the_first_epoch_out():
     throughput = callbacks.Throughput(batch_size=16)
     fit(make_model(), epochs=3, callbacks=[throughput])
