@@ -42,10 +42,10 @@ def test_conflict_monitor_logs_the_gramian_and_changes_nothing(tmp_path):
     assert [row["step"] for row in rows] == [0, 2]
     norms = np.sqrt(np.diagonal(gramian))
     np.testing.assert_allclose(
-        rows[0]["cosine_a_b"], gramian[0, 1] / norms.prod(), rtol=1e-5
+        rows[0]["cosine:a:b"], gramian[0, 1] / norms.prod(), rtol=1e-5
     )
     np.testing.assert_allclose(
-        rows[0]["norm_ratio_a_b"], norms[0] / norms[1], rtol=1e-5
+        rows[0]["norm_ratio:a:b"], norms[0] / norms[1], rtol=1e-5
     )
     assert (tmp_path / "conflicts.png").exists()
     for with_monitor, without in zip(watched, fit(make_model()), strict=True):

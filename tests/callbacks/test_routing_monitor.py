@@ -54,21 +54,21 @@ def test_routing_is_logged_and_nothing_changes(jit_compile, tmp_path):
     assert (first["step"], second["step"]) == (0, 2)
     # Routing leaves secondary tasks as they are.
     own, _, of_a, of_c = routes.gradients.numpy()
-    for name, place, gradient in (("b_a", 1, of_a), ("b_c", 2, of_c)):
+    for name, place, gradient in (("b:a", 1, of_a), ("b:c", 2, of_c)):
         expected = {
-            f"cosine_before_{name}": routes.cosines[0, place],
-            f"cosine_after_{name}": cosine(own, gradient),
-            f"norm_ratio_after_{name}": routes.norms[0, 0] / np.linalg.norm(gradient),
+            f"cosine_before:{name}": routes.cosines[0, place],
+            f"cosine_after:{name}": cosine(own, gradient),
+            f"norm_ratio_after:{name}": routes.norms[0, 0] / np.linalg.norm(gradient),
         }
         for key, value in expected.items():
             np.testing.assert_allclose(first[key], value, rtol=1e-4, err_msg=key)
-        if first[f"norm_ratio_before_{name}"] < 1.0:
+        if first[f"norm_ratio_before:{name}"] < 1.0:
             ratio = routes.ratios[0, place]
-            np.testing.assert_allclose(first[f"norm_ratio_before_{name}"], ratio, 1e-4)
-    np.testing.assert_allclose(first["cosine_halves_b"], routes.cosines[0, 0], 1e-4)
-    assert first["weight_dedicated_b"] == first["weight_shared_b"] == 0.5
-    assert second["weight_dedicated_b"] == pytest.approx(1 - second["weight_shared_b"])
-    assert second["weight_dedicated_b"] != 0.5
+            np.testing.assert_allclose(first[f"norm_ratio_before:{name}"], ratio, 1e-4)
+    np.testing.assert_allclose(first["cosine_halves:b"], routes.cosines[0, 0], 1e-4)
+    assert first["weight_dedicated:b"] == first["weight_shared:b"] == 0.5
+    assert second["weight_dedicated:b"] == pytest.approx(1 - second["weight_shared:b"])
+    assert second["weight_dedicated:b"] != 0.5
     assert (tmp_path / "routing.png").stat().st_size > 10_000
     assert list(tmp_path.glob("events.out.tfevents.*"))
     unwatched = fit(make_model(jit_compile=jit_compile))
@@ -91,7 +91,7 @@ def test_examples_routed_apart_are_summed(tmp_path):
     fit(model, callbacks=[monitor])
     (row,) = read_log(tmp_path / "routing.csv")
     own, _, of_a, _ = routes.gradients.numpy()
-    np.testing.assert_allclose(row["cosine_after_b_a"], cosine(own, of_a), rtol=1e-4)
+    np.testing.assert_allclose(row["cosine_after:b:a"], cosine(own, of_a), rtol=1e-4)
 
 
 def test_a_model_without_branches_is_refused(tmp_path):

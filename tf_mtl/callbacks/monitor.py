@@ -147,6 +147,23 @@ def read_log(path: str | os.PathLike[str]) -> list[dict[str, float]]:
         ]
 
 
+def column(kind: str, *tasks: str) -> str:
+    """Name of a logged value: `<kind>:<task>:<task>`.
+
+    A colon in the name of a task is written `%3A`, and `%` is written `%25`, so that no
+    two values have one name.
+
+    Args:
+        kind: str, what is logged.
+        tasks: names of the tasks it is logged of.
+
+    Returns:
+        str.
+    """
+    names = [task.replace("%", "%25").replace(":", "%3A") for task in tasks]
+    return ":".join([kind, *names])
+
+
 def angle(gramian: np.ndarray, i: int, j: int) -> tuple[float, float]:
     """How two gradients lie to each other.
 

@@ -1,0 +1,54 @@
+"""Monitor: how it names what it logs."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+
+from tf_mtl import Task, callbacks, features, models
+from tf_mtl.callbacks.monitor import column, read_log
+
+RNG = np.random.default_rng(0)
+INPUTS = {"x": RNG.normal(size=(64, 1)).astype(np.float32)}
+SIGNS = (INPUTS["x"][:, 0] > 0).astype(np.float32)
+
+
+def make_model(names=("a", "b"), **kwargs):
+    keras.utils.set_random_seed(0)
+    model = models.SharedBottom(
+        [features.Numeric("x", normalization=None, default=0.0)],
+        [Task(name) for name in names],
+        bottom_units=(4,),
+        tower_units=(),
+    )
+    model.compile("adam", jit_compile=False, **kwargs)
+    return model
+
+
+def make_labels(names=("a", "b")):
+    return {name: np.roll(SIGNS, i) for i, name in enumerate(names)}
+
+
+def fit(model, folder, every, epochs=1, inputs=INPUTS):
+    """Trains, four batches an epoch. Returns what was logged."""
+    labels = make_labels([task.name for task in model.tasks])
+    monitor = callbacks.ConflictMonitor(folder, (INPUTS, labels), every)
+    model.fit(inputs, labels, 16, epochs, verbose=0, shuffle=False, callbacks=[monitor])
+    return read_log(folder / "conflicts.csv")
+
+
+@pytest.mark.parametrize(
+    "names", [("like", "like_share", "share_now", "now"), ("a", "a:b", "b:c", "c")]
+)
+def test_each_pair_has_columns_of_its_own(names, tmp_path):
+    rows = fit(make_model(names), tmp_path, every=100)
+    pairs = list(itertools.combinations(names, 2))
+    expected = {column(k, *pair) for k in ("cosine", "norm_ratio") for pair in pairs}
+    assert set(rows[0]) == {"step", *expected}
+    assert len(expected) == 2 * len(pairs)
+
+
+def test_names_of_columns():
+    assert column("cosine", "like", "share_now") == "cosine:like:share_now"
+    assert column("cosine", "a:b", "50%3A") == "cosine:a%3Ab:50%253A"
