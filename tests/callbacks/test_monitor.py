@@ -1,4 +1,4 @@
-"""Monitor: how it names what it logs."""
+"""Monitor: when it looks, and how it names what it logs."""
 
 import itertools
 
@@ -36,6 +36,35 @@ def fit(model, folder, every, epochs=1, inputs=INPUTS):
     monitor = callbacks.ConflictMonitor(folder, (INPUTS, labels), every)
     model.fit(inputs, labels, 16, epochs, verbose=0, shuffle=False, callbacks=[monitor])
     return read_log(folder / "conflicts.csv")
+
+
+def steps(rows):
+    return [row["step"] for row in rows]
+
+
+def test_each_execution_counts_the_steps_it_takes(tmp_path):
+    # Executions begin at the steps 0, 3, 4 and 7: the last of an epoch is shorter.
+    model = make_model(steps_per_execution=3)
+    assert steps(fit(model, tmp_path, every=2, epochs=2)) == [0, 3, 4, 7]
+    assert int(model.optimizer.iterations) == 8
+
+
+def test_a_resumed_run_looks_where_the_whole_one_does(tmp_path):
+    model = make_model(steps_per_execution=4)
+    whole = steps(fit(model, tmp_path / "whole", every=6, epochs=4))
+    model = make_model(steps_per_execution=4)
+    fit(model, tmp_path / "parts", every=6, epochs=2)
+    parts = steps(fit(model, tmp_path / "parts", every=6, epochs=2))
+    assert parts == whole == [0, 8, 12]
+
+
+@pytest.mark.parametrize("bad", [1, 2])
+def test_a_skipped_update_is_no_step(bad, tmp_path):
+    inputs = {"x": INPUTS["x"].copy()}
+    inputs["x"][16 * bad] = np.inf
+    with pytest.warns(UserWarning, match="were skipped"):
+        rows = fit(make_model(), tmp_path, every=2, epochs=2, inputs=inputs)
+    assert steps(rows) == [0, 2, 4]
 
 
 @pytest.mark.parametrize(

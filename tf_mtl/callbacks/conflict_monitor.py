@@ -25,7 +25,9 @@ class ConflictMonitor(Monitor):
         log_dir: folder for what is written; made if it does not exist.
         data: `(inputs, labels)`, the batch to look at. A few hundred rows are
             enough; one look costs about as much as a step on them.
-        every: int. Steps between two looks, the first before the first step.
+        every: int. Updates of the optimizer between two looks, the first before the
+            first; one that is skipped does not count. With `steps_per_execution` a look
+            waits for the end of an execution.
 
     Raises:
         ValueError: if `every` is not positive.
