@@ -1,4 +1,4 @@
-"""Monitor: when it looks, and how it names what it logs."""
+"""Monitor: when it looks, what it may copy and how it names what it logs."""
 
 import itertools
 
@@ -81,3 +81,37 @@ def test_each_pair_has_columns_of_its_own(names, tmp_path):
 def test_names_of_columns():
     assert column("cosine", "like", "share_now") == "cosine:like:share_now"
     assert column("cosine", "a:b", "50%3A") == "cosine:a%3Ab:50%253A"
+
+
+def make_network():
+    """A network with running means and dropout around a frozen table, and the table."""
+    keras.utils.set_random_seed(0)
+    table = keras.layers.Embedding(2, 2, trainable=False)
+    inputs = keras.Input((1,), name="x")
+    hidden = keras.layers.BatchNormalization()(inputs)
+    hidden = keras.layers.Dropout(0.5)(keras.layers.Dense(4)(hidden))
+    ids = keras.ops.cast(inputs[:, 0] > 0, "int32")
+    hidden = keras.layers.Concatenate()([hidden, table(ids)])
+    outputs = {name: keras.layers.Dense(1, name=name)(hidden) for name in ("a", "b")}
+    network = keras.Model({"x": inputs}, outputs)
+    model = models.MultiTask(network, [Task("a"), Task("b")])
+    model.compile("adam", jit_compile=False)
+    return model, table
+
+
+def test_a_look_leaves_a_frozen_table_alone_and_puts_all_else_back(
+    tmp_path, monkeypatch
+):
+    watched, table = make_network()
+
+    def fail(value):
+        pytest.fail("A frozen table was written.")
+
+    monkeypatch.setattr(table.embeddings, "assign", fail)
+    assert steps(fit(watched, tmp_path, every=2)) == [0, 2]
+    unwatched, _ = make_network()
+    unwatched.fit(INPUTS, make_labels(), 16, verbose=0, shuffle=False)
+    for actual, expected in zip(
+        watched.get_weights(), unwatched.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(actual, expected)

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl.files import replacing
+from tf_mtl.models.updates import changing_weights
 
 
 class Monitor(keras.callbacks.Callback, abc.ABC):
@@ -124,8 +125,7 @@ class Monitor(keras.callbacks.Callback, abc.ABC):
         return (step // self.every + 1) * self.every
 
     def _log(self, step: int) -> None:
-        # A forward pass of training moves seeds and running means.
-        state = [(v, tf.identity(v.value)) for v in self.model.non_trainable_variables]
+        state = [(v, tf.identity(v.value)) for v in _moved_by_a_look(self.model)]
         found = tf.nest.map_structure(
             lambda tensor: tensor.numpy().astype(np.float64),
             self._compiled(*self._data),
@@ -191,3 +191,10 @@ def angle(gramian: np.ndarray, i: int, j: int) -> tuple[float, float]:
     with np.errstate(divide="ignore", invalid="ignore"):
         cosine = np.clip(gramian[i, j] / (first * second), -1.0, 1.0)
         return float(cosine), float(first / second)
+
+
+def _moved_by_a_look(model: keras.Model) -> list[keras.Variable]:
+    """What a forward pass of training moves: running means and seeds."""
+    weights = {id(weight) for weight in model.weights}
+    seeds = [v for v in model.non_trainable_variables if id(v) not in weights]
+    return [*changing_weights(model), *seeds]
