@@ -12,8 +12,8 @@ from tf_mtl.callbacks.monitor import Monitor, angle, column
 class RoutingMonitor(Monitor):
     """Watches the branches of `SplitMMoE` and `DRGrad` on one fixed batch.
 
-    For each primary task `p` and each secondary task `s`, with the gradients at the
-    inputs of the towers, it logs
+    For each primary task `p` and each secondary task `s`, with the gradients that the
+    model routes (see `SplitMMoE.routes`), it logs
 
     - `cosine_before:<p>:<s>`, `norm_ratio_before:<p>:<s>`: of the dedicated branch of
       `p`, whose norm is the numerator, and of `s`;
