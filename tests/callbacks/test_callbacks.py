@@ -42,10 +42,10 @@ def test_conflict_monitor_logs_the_gramian_and_changes_nothing(tmp_path):
     assert [row["step"] for row in rows] == [0, 2]
     norms = np.sqrt(np.diagonal(gramian))
     np.testing.assert_allclose(
-        rows[0]["cosine_a_b"], gramian[0, 1] / norms.prod(), rtol=1e-5
+        rows[0]["cosine:a:b"], gramian[0, 1] / norms.prod(), rtol=1e-5
     )
     np.testing.assert_allclose(
-        rows[0]["norm_ratio_a_b"], norms[0] / norms[1], rtol=1e-5
+        rows[0]["norm_ratio:a:b"], norms[0] / norms[1], rtol=1e-5
     )
     assert (tmp_path / "conflicts.png").exists()
     for with_monitor, without in zip(watched, fit(make_model()), strict=True):
@@ -70,6 +70,45 @@ def test_checkpoint_keeps_last_and_best_and_stops(tmp_path):
     again = callbacks.Checkpoint(tmp_path, lambda logs: 0.0, patience=2)
     assert again.resume(make_model()) == 4
     assert again.stopped
+
+
+def test_checkpoint_counts_epochs_over_several_fits(tmp_path):
+    scores = iter([0.1, 0.5, 0.4, 0.3])
+    checkpoint = callbacks.Checkpoint(tmp_path, lambda logs: next(scores))
+    model = make_model()
+    after = [fit(model, 2, [checkpoint]), fit(model, 2, [checkpoint])]
+    assert sorted(f.name for f in tmp_path.glob("*.h5")) == [
+        "epoch-0002.weights.h5",
+        "epoch-0004.weights.h5",
+    ]
+    checkpoint.restore_best(model)
+    for restored, best in zip(model.get_weights(), after[0], strict=True):
+        np.testing.assert_array_equal(restored, best)
+    assert checkpoint.resume(model) == 4
+    for resumed, last in zip(model.get_weights(), after[1], strict=True):
+        np.testing.assert_array_equal(resumed, last)
+
+
+def test_checkpoint_writes_over_no_other_run(tmp_path):
+    def make(score):
+        return callbacks.Checkpoint(tmp_path, lambda logs: score)
+
+    fit(make_model(), callbacks=[make(0.5)])
+    (best,) = tmp_path.glob("*.h5")
+    before = best.read_bytes()
+    with pytest.raises(FileExistsError, match="1 saved epochs.*resume"):
+        fit(make_model(), callbacks=[make(0.1)])
+    assert best.read_bytes() == before
+    resumed, model = make(0.1), make_model()
+    resumed.resume(model)
+    fit(model, callbacks=[resumed])
+    assert resumed.best_epoch == 1
+    assert best.read_bytes() == before
+    # Nor are files missed that someone removed.
+    for file in tmp_path.iterdir():
+        file.unlink()
+    with pytest.raises(FileExistsError, match="0 saved epochs.*resumed 2"):
+        fit(model, callbacks=[resumed])
 
 
 def test_throughput_leaves_the_first_epoch_out():

@@ -18,8 +18,11 @@ class Checkpoint(keras.callbacks.Callback):
     """Saves the whole state of training after each epoch and stops when it is best.
 
     A file holds weights, optimizer, aggregator and seeds. Only the last and the best
-    epoch are kept. `state.json` names them; it is replaced after its files are
+    epoch are kept. `state.json` tells of them; it is replaced after their files are
     written, so a process that is killed at any moment leaves a readable folder.
+
+    Epochs are counted from the first one saved in the folder, over all calls of `fit`,
+    whatever number `fit` gives them.
 
     ```python
     checkpoint = Checkpoint("run/checkpoints", score=lambda logs: logs["val_like_auc"])
@@ -34,6 +37,10 @@ class Checkpoint(keras.callbacks.Callback):
         score: callable of the logs of an epoch. A higher score is better.
         patience: int. Epochs without a better score before training stops; 0 never
             stops it.
+
+    Raises:
+        FileExistsError: when training begins, if the folder holds other epochs
+            than this object saved or resumed.
     """
 
     def __init__(
@@ -70,10 +77,9 @@ class Checkpoint(keras.callbacks.Callback):
         Returns:
             int. The number of finished epochs, `initial_epoch` for `fit`.
         """
-        state = self.folder / _STATE
-        if state.is_file():
-            saved = json.loads(state.read_text())
-            self.history, self.scores = saved["history"], saved["scores"]
+        saved = self._saved()
+        self.history, self.scores = saved["history"], saved["scores"]
+        if self.scores:
             self._load(model, len(self.scores))
         return len(self.scores)
 
@@ -81,6 +87,17 @@ class Checkpoint(keras.callbacks.Callback):
         """Loads the epoch of the best score, if any epoch was saved."""
         if self.scores:
             self._load(model, self.best_epoch)
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Refuses to write over epochs of another run."""
+        saved = self._saved()["scores"]
+        if saved != self.scores:
+            raise FileExistsError(
+                "`folder` of `Checkpoint` must hold what the object knows of. "
+                f"Received: folder={os.fspath(self.folder)!r} with {len(saved)} saved "
+                f"epochs, and an object that saved or resumed {len(self.scores)}. Call "
+                "`resume(model)` before `fit`, or take another folder."
+            )
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Saves the epoch."""
@@ -90,14 +107,23 @@ class Checkpoint(keras.callbacks.Callback):
         # NaN compares as neither better nor worse, and would stay the best.
         self.scores.append(-math.inf if math.isnan(score) else score)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.model.save_weights(self._file(epoch + 1))
+        last = self._file(len(self.scores))
+        self.model.save_weights(last)
         saved = {"history": self.history, "scores": self.scores}
         write_text(self.folder / _STATE, json.dumps(saved))
-        kept = {self._file(epoch + 1), self._file(self.best_epoch)}
+        kept = {last, self._file(self.best_epoch)}
         for file in set(self.folder.glob("epoch-*.weights.h5")) - kept:
             file.unlink()
         if self.stopped:
             self.model.stop_training = True
+
+    def _saved(self) -> dict[str, list[Any]]:
+        """History and scores of the epochs in the folder."""
+        state = self.folder / _STATE
+        if not state.is_file():
+            return {"history": [], "scores": []}
+        saved: dict[str, list[Any]] = json.loads(state.read_text())
+        return saved
 
     def _load(self, model: keras.Model, epoch: int) -> None:
         # Variables of the optimizer are read only into one that has them.

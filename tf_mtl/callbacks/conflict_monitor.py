@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_mtl.callbacks.monitor import Monitor, angle
+from tf_mtl.callbacks.monitor import Monitor, angle, column
 
 
 class ConflictMonitor(Monitor):
     """Watches the task gradients of a model on one fixed batch.
 
-    For each pair of tasks `a`, `b` it logs `cosine_<a>_<b>`, below 0 where they
-    conflict, and `norm_ratio_<a>_<b>`, the length of the first over that of the second
+    For each pair of tasks `a`, `b` it logs `cosine:<a>:<b>`, below 0 where they
+    conflict, and `norm_ratio:<a>:<b>`, the length of the first over that of the second
     gradient; both over all shared variables. A value that does not exist, since a
     gradient is 0, is NaN.
 
@@ -25,7 +25,9 @@ class ConflictMonitor(Monitor):
         log_dir: folder for what is written; made if it does not exist.
         data: `(inputs, labels)`, the batch to look at. A few hundred rows are
             enough; one look costs about as much as a step on them.
-        every: int. Steps between two looks, the first before the first step.
+        every: int. Updates of the optimizer between two looks, the first before the
+            first; one that is skipped does not count. With `steps_per_execution` a look
+            waits for the end of an execution.
 
     Raises:
         ValueError: if `every` is not positive.
@@ -43,8 +45,8 @@ class ConflictMonitor(Monitor):
         names = enumerate(task.name for task in self.model.tasks)
         for (i, a), (j, b) in itertools.combinations(names, 2):
             cosine, ratio = angle(found, i, j)
-            values[f"cosine_{a}_{b}"] = cosine
-            values[f"norm_ratio_{a}_{b}"] = ratio
+            values[column("cosine", a, b)] = cosine
+            values[column("norm_ratio", a, b)] = ratio
         return values
 
     def draw(self, rows: list[dict[str, float]], figure: Any) -> None:
@@ -53,11 +55,10 @@ class ConflictMonitor(Monitor):
         axes = figure.subplots(1, 2)
         steps = [row["step"] for row in rows]
         for name in rows[0]:
-            kind, _, pair = name.partition("_")
-            if kind in ("cosine", "norm"):
-                label = pair.removeprefix("ratio_").replace("_", " ")
-                axis = axes[int(kind == "norm")]
-                axis.plot(steps, [row[name] for row in rows], label=label)
+            kind, *pair = name.split(":")
+            if pair:  # Not the step.
+                axis = axes[int(kind == "norm_ratio")]
+                axis.plot(steps, [row[name] for row in rows], label=", ".join(pair))
         axes[0].set(title="cosine of task gradients", xlabel="step", ylim=(-1, 1))
         axes[0].axhline(0.0, color="grey", linewidth=0.8)
         axes[1].set(title="ratio of their lengths", xlabel="step", yscale="log")

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl.files import replacing
+from tf_mtl.models.updates import changing_weights
 
 
 class Monitor(keras.callbacks.Callback, abc.ABC):
@@ -27,7 +28,9 @@ class Monitor(keras.callbacks.Callback, abc.ABC):
         log_dir: folder for what is written; made if it does not exist.
         data: `(inputs, labels)`, the batch to look at. A few hundred rows are
             enough; one look costs about as much as a step on them.
-        every: int. Steps between two looks, the first before the first step.
+        every: int. Updates of the optimizer between two looks, the first before the
+            first; one that is skipped does not count. With `steps_per_execution` a look
+            waits for the end of an execution.
 
     Raises:
         ValueError: if `every` is not positive.
@@ -48,8 +51,9 @@ class Monitor(keras.callbacks.Callback, abc.ABC):
         self.log_dir = pathlib.Path(log_dir)
         self.every = every
         self._data = data
-        self._step = 0
         self._rows: list[dict[str, float]] = []
+        # The step of the next look, and the one that training has reached at most.
+        self._due = self._at_most = 0
 
     @abc.abstractmethod
     def look(self, inputs: Any, labels: Any) -> Any:
@@ -70,11 +74,11 @@ class Monitor(keras.callbacks.Callback, abc.ABC):
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Compiles the look, and goes on from earlier rows of the file."""
         self._compiled = tf.function(self.look, jit_compile=self.model.jit_compile)
-        self._step = int(self.model.optimizer.iterations)
+        step = int(self.model.optimizer.iterations)
         # Steps after the last checkpoint are done, and logged, once more.
-        self._rows = [
-            row for row in read_log(self._path(".csv")) if row["step"] < self._step
-        ]
+        self._rows = [row for row in read_log(self._path(".csv")) if row["step"] < step]
+        self._due = self._after(int(self._rows[-1]["step"])) if self._rows else step
+        self._at_most = step
         self.log_dir.mkdir(parents=True, exist_ok=True)
         self._writer = tf.summary.create_file_writer(os.fspath(self.log_dir))
 
@@ -82,9 +86,13 @@ class Monitor(keras.callbacks.Callback, abc.ABC):
         self, batch: int, logs: Mapping[str, Any] | None = None
     ) -> None:
         """Looks every `every` steps."""
-        if self._step % self.every == 0:
-            self._log()
-        self._step += 1
+        # Reading the counter of the optimizer waits for the device.
+        if self._at_most >= self._due:
+            self._at_most = step = int(self.model.optimizer.iterations)
+            if step >= self._due:
+                self._log(step)
+                self._due = self._after(step)
+        self._at_most += self.model.steps_per_execution
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Writes the file."""
@@ -112,9 +120,12 @@ class Monitor(keras.callbacks.Callback, abc.ABC):
     def _path(self, suffix: str) -> pathlib.Path:
         return self.log_dir / f"{self.stem}{suffix}"
 
-    def _log(self) -> None:
-        # A forward pass of training moves seeds and running means.
-        state = [(v, tf.identity(v.value)) for v in self.model.non_trainable_variables]
+    def _after(self, step: int) -> int:
+        """The first multiple of `every` after a step."""
+        return (step // self.every + 1) * self.every
+
+    def _log(self, step: int) -> None:
+        state = [(v, tf.identity(v.value)) for v in _moved_by_a_look(self.model)]
         found = tf.nest.map_structure(
             lambda tensor: tensor.numpy().astype(np.float64),
             self._compiled(*self._data),
@@ -122,8 +133,8 @@ class Monitor(keras.callbacks.Callback, abc.ABC):
         for variable, value in state:
             variable.assign(value)
         values = self.values(found)
-        self._rows.append({"step": float(self._step), **values})
-        with self._writer.as_default(step=self._step):
+        self._rows.append({"step": float(step), **values})
+        with self._writer.as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(f"{self.stem}/{name}", value)
 
@@ -147,6 +158,23 @@ def read_log(path: str | os.PathLike[str]) -> list[dict[str, float]]:
         ]
 
 
+def column(kind: str, *tasks: str) -> str:
+    """Name of a logged value: `<kind>:<task>:<task>`.
+
+    A colon in the name of a task is written `%3A`, and `%` is written `%25`, so that no
+    two values have one name.
+
+    Args:
+        kind: str, what is logged.
+        tasks: names of the tasks it is logged of.
+
+    Returns:
+        str.
+    """
+    names = [task.replace("%", "%25").replace(":", "%3A") for task in tasks]
+    return ":".join([kind, *names])
+
+
 def angle(gramian: np.ndarray, i: int, j: int) -> tuple[float, float]:
     """How two gradients lie to each other.
 
@@ -163,3 +191,10 @@ def angle(gramian: np.ndarray, i: int, j: int) -> tuple[float, float]:
     with np.errstate(divide="ignore", invalid="ignore"):
         cosine = np.clip(gramian[i, j] / (first * second), -1.0, 1.0)
         return float(cosine), float(first / second)
+
+
+def _moved_by_a_look(model: keras.Model) -> list[keras.Variable]:
+    """What a forward pass of training moves: running means and seeds."""
+    weights = {id(weight) for weight in model.weights}
+    seeds = [v for v in model.non_trainable_variables if id(v) not in weights]
+    return [*changing_weights(model), *seeds]

@@ -6,21 +6,21 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_mtl.callbacks.monitor import Monitor, angle
+from tf_mtl.callbacks.monitor import Monitor, angle, column
 
 
 class RoutingMonitor(Monitor):
     """Watches the branches of `SplitMMoE` and `DRGrad` on one fixed batch.
 
-    For each primary task `p` and each secondary task `s`, with the gradients at the
-    inputs of the towers, it logs
+    For each primary task `p` and each secondary task `s`, with the gradients that the
+    model routes (see `SplitMMoE.routes`), it logs
 
-    - `cosine_before_<p>_<s>`, `norm_ratio_before_<p>_<s>`: of the dedicated branch of
+    - `cosine_before:<p>:<s>`, `norm_ratio_before:<p>:<s>`: of the dedicated branch of
       `p`, whose norm is the numerator, and of `s`;
-    - `cosine_after_<p>_<s>`, `norm_ratio_after_<p>_<s>`: the same, once the branch has
+    - `cosine_after:<p>:<s>`, `norm_ratio_after:<p>:<s>`: the same, once the branch has
       taken what is routed to it;
-    - `cosine_halves_<p>`: of the dedicated branch and the shared half of `p`;
-    - `weight_dedicated_<p>`, `weight_shared_<p>`: weights of these two, the paper's mu.
+    - `cosine_halves:<p>`: of the dedicated branch and the shared half of `p`;
+    - `weight_dedicated:<p>`, `weight_shared:<p>`: weights of these two, the paper's mu.
 
     A value that does not exist, since a gradient is 0, is NaN. In a model without a
     router, "after" is what the default `Router` would give.
@@ -33,7 +33,9 @@ class RoutingMonitor(Monitor):
         log_dir: folder for what is written; made if it does not exist.
         data: `(inputs, labels)`, the batch to look at. A few hundred rows are
             enough; one look costs about as much as a step on them.
-        every: int. Steps between two looks, the first before the first step.
+        every: int. Updates of the optimizer between two looks, the first before the
+            first; one that is skipped does not count. With `steps_per_execution` a look
+            waits for the end of an execution.
 
     Raises:
         ValueError: if `every` is not positive.
@@ -74,14 +76,15 @@ class RoutingMonitor(Monitor):
         values = {}
         for p, primary in enumerate(tasks[i].name for i in primaries):
             for s, i in enumerate(self.model.secondaries, 2 * num_primary):
-                pair = f"{primary}_{tasks[i].name}"
+                pair = primary, tasks[i].name
                 for when, row in (("before", p), ("after", num_branches + p)):
                     cosine, ratio = angle(gramian, row, s)
-                    values[f"cosine_{when}_{pair}"] = cosine
-                    values[f"norm_ratio_{when}_{pair}"] = ratio
-            values[f"cosine_halves_{primary}"] = angle(gramian, p, num_primary + p)[0]
-            values[f"weight_dedicated_{primary}"] = float(weights[p, 0])
-            values[f"weight_shared_{primary}"] = float(weights[p, 1])
+                    values[column(f"cosine_{when}", *pair)] = cosine
+                    values[column(f"norm_ratio_{when}", *pair)] = ratio
+            cosine, _ = angle(gramian, p, num_primary + p)
+            values[column("cosine_halves", primary)] = cosine
+            values[column("weight_dedicated", primary)] = float(weights[p, 0])
+            values[column("weight_shared", primary)] = float(weights[p, 1])
         return values
 
     def draw(self, rows: list[dict[str, float]], figure: Any) -> None:
@@ -91,18 +94,18 @@ class RoutingMonitor(Monitor):
         colors: dict[str, str] = {}
         steps = [row["step"] for row in rows]
         for name in rows[0]:
-            drawn = next((d for d in _DRAWN if name.startswith(d)), None)
-            if drawn is None:  # The step.
+            kind, *names = name.split(":")
+            if not names:  # The step.
                 continue
-            panel, style, text = _DRAWN[drawn]
-            what = name.removeprefix(drawn).replace("_", " ")
+            panel, style, text = _DRAWN[kind]
+            what = ", ".join(names)
             color = colors.setdefault(what, f"C{len(colors)}")
             axes[panel].plot(
                 steps,
                 [row[name] for row in rows],
                 style,
                 color=color,
-                label=what + text,
+                label=f"{what}: {text}",
             )
         axes[0].set(title="cosine of the dedicated branch", ylim=(-1.05, 1.05))
         axes[1].set(title="its norm over that of a secondary task", yscale="log")
@@ -114,13 +117,13 @@ class RoutingMonitor(Monitor):
                 axis.legend(fontsize="x-small")
 
 
-# By beginning of a logged name: panel, line style and words in the legend.
+# By kind of value: panel, line style and words in the legend.
 _DRAWN = {
-    "cosine_before_": (0, "--", ", before"),
-    "cosine_after_": (0, "-", ", after routing"),
-    "cosine_halves_": (0, ":", ", both halves"),
-    "norm_ratio_before_": (1, "--", ", before"),
-    "norm_ratio_after_": (1, "-", ", after routing"),
-    "weight_dedicated_": (2, "-", ", dedicated"),
-    "weight_shared_": (2, "--", ", shared half"),
+    "cosine_before": (0, "--", "before"),
+    "cosine_after": (0, "-", "after routing"),
+    "cosine_halves": (0, ":", "both halves"),
+    "norm_ratio_before": (1, "--", "before"),
+    "norm_ratio_after": (1, "-", "after routing"),
+    "weight_dedicated": (2, "-", "dedicated"),
+    "weight_shared": (2, "--", "shared half"),
 }

@@ -87,7 +87,7 @@ def draw(
         auc_axis.set_xticks(np.arange(len(tasks)) + width / 2, list(tasks))
         rows = read_log(runs[name] / "logs" / "conflicts" / "conflicts.csv")
         steps = [row["step"] for row in rows]
-        for column in (c for c in rows[0] if c.startswith("cosine_")):
+        for column in (c for c in rows[0] if c.startswith("cosine:")):
             cosines = [row[column] for row in rows]
             cosine_axis.plot(steps, cosines, label=METHODS[name])
     # Room above the bars for their labels and the legend.

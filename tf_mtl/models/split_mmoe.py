@@ -13,6 +13,7 @@ from tf_mtl.features import Feature, Preprocessor
 from tf_mtl.gradients.replicas import replica_sum
 from tf_mtl.layers import PersonalGate, SoftmaxGate, StackedMLP, mix
 from tf_mtl.models.base import MultiTaskModel, Shared
+from tf_mtl.models.losses import present_tasks
 from tf_mtl.models.passes import Route
 from tf_mtl.models.registry import register
 from tf_mtl.names import unknown_name_error
@@ -224,9 +225,11 @@ class SplitMMoE(MultiTaskModel):
             labels: as `fit` takes them.
 
         Returns:
-            `Routes` at the inputs of the towers. Rows are the primary tasks and columns
-            the sources: shared halves of the primary tasks, then secondary tasks.
-            Losses have their static weights, not those of the aggregator.
+            `Routes` of the gradients that `level` says: at the inputs of the towers,
+            also for `"both"`, or of the variables of the towers. Rows are the primary
+            tasks and columns the sources: shared halves of the primary tasks, then
+            secondary tasks. Losses have their static weights, not those of the
+            aggregator. A task without known label is absent, as in training.
         """
         router = self.router or Router()
         targets = read_targets(self.tasks, labels)
@@ -236,7 +239,11 @@ class SplitMMoE(MultiTaskModel):
             tape.watch(leaf)
             outputs = tf.unstack(self.towers(leaf, False), len(self.tasks))
             losses = self._task_losses(outputs, targets)
-        return router(tape.gradient(losses, leaf), len(self.primaries))
+        routed: Any = leaf
+        if self.level == "tower_params":
+            routed = [variable.value for variable in self.tower.trainable_variables]
+        present = tf.gather(present_tasks(targets), self.branch_tasks)
+        return router(tape.gradient(losses, routed), len(self.primaries), present)
 
     def extra_logs(self) -> dict[str, tf.Tensor]:
         """Number of branches that have lost their weight, if they can."""
