@@ -6,8 +6,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.saving import serialize_keras_object
 
 from tf_mtl import export, models
+from tf_mtl.layers import PersonalGate
 from tf_mtl.models import DRGrad, SplitMMoE
 from tf_mtl.optimizers import LazySGD
 from tf_mtl.routing import Router, Updater
@@ -16,6 +18,7 @@ from tf_mtl.tasks import read_targets
 from . import problem
 
 RATE = 0.1
+GATE = {"hidden_units": 5, "use_bias": True, "stop_gradient": True}
 
 
 def make(cls=DRGrad, seed=0, primaries=(0, 1), personal=("user",), **kwargs):
@@ -302,6 +305,8 @@ def test_diagnosis_names_every_source():
         ({"cls": SplitMMoE, "updater": Updater()}, "`updater` learns"),
         ({"router": {"readings": "literal"}}, r"`router`.*'reading'.*'readings'"),
         ({"updater": {"rule": "none"}}, "`rule` must be one of"),
+        ({"personal_gate": {"units": 3}}, r"`personal_gate`.*'hidden_units'.*'units'"),
+        ({"personal": (), "personal_gate": GATE}, "`personal_gate` needs features"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, match):
@@ -316,9 +321,46 @@ def test_router_and_updater_are_made_from_their_arguments():
     assert isinstance(make(SplitMMoE, router={}).router, Router)
 
 
-def test_router_must_be_one():
-    with pytest.raises(TypeError, match="`router` must be a Router"):
-        make(router="paired")
+@pytest.mark.parametrize("cls", [SplitMMoE, DRGrad])
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda: GATE,
+        lambda: PersonalGate(**GATE, name="personal_gate"),
+        lambda: serialize_keras_object(PersonalGate(**GATE, name="personal_gate")),
+    ],
+    ids=["arguments", "layer", "config"],
+)
+def test_personal_gate_takes_arguments(cls, given, tmp_path):
+    model = make(cls, personal_gate=given())
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for each in (model, loaded):
+        assert each.personal_gate.get_config().items() >= GATE.items()
+    paths = [v.path for v in model.trainable_variables]
+    assert [v.path for v in loaded.trainable_variables] == paths
+    change = one_step(model)
+    # `W` starts at 0: the hidden layer gets no gradient before it moved.
+    assert np.any(change["personal_gate/gate/bias"] != 0)
+    assert change["personal_gate/hidden/kernel"].shape == (1, 3, 5)
+    change = one_step(model)
+    assert np.any(change["personal_gate/hidden/kernel"] != 0)
+
+
+def test_personal_gate_may_stop_the_gradient_of_its_embeddings():
+    changes = []
+    for stop_gradient in (False, True):
+        model = make(SplitMMoE, personal_gate={"stop_gradient": stop_gradient})
+        kernel = model.personal_gate.gate.kernel
+        kernel.assign(tf.ones(kernel.shape))
+        changes.append(one_step(model))
+    assert changed(*changes) == {"embedding/user"}
+
+
+@pytest.mark.parametrize("name", ["router", "updater", "personal_gate"])
+def test_parts_must_be_what_they_are_for(name):
+    with pytest.raises(TypeError, match=f"`{name}` must be a"):
+        make(**{name: "paired"})
 
 
 def test_both_are_registered():

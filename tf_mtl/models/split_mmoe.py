@@ -57,14 +57,16 @@ class SplitMMoE(MultiTaskModel):
             towers, so that all below takes the routed sum; the towers take their own
             gradient. `"tower_params"`: the gradients of the towers' variables; all
             below takes the plain gradient. `"both"`.
-        personal_gate: bool. Whether a `PersonalGate` rescales the shared vector.
+        personal_gate: bool, `PersonalGate`, a dict of its arguments such as
+            `{"hidden_units": 32, "stop_gradient": True}`, or its config; rescales the
+            shared vector. True: one with its default arguments. False: none.
         dropout: float in `[0, 1)`, after each hidden layer.
 
     Raises:
         ValueError: if no task is primary, a number is out of range, a personal gate has
             no personal feature, an updater that learns has no router to learn from, or
             a dict names unknown arguments.
-        TypeError: if `router` or `updater` is none of the above.
+        TypeError: if `router`, `updater` or `personal_gate` is none of the above.
 
     Reference:
         Liu et al., Direct Routing Gradient (DRGrad): A Personalized Information Surgery
@@ -83,7 +85,7 @@ class SplitMMoE(MultiTaskModel):
         router: Router | Mapping[str, Any] | None = None,
         updater: Updater | Mapping[str, Any] | None = None,
         level: Level = "tower_input",
-        personal_gate: bool = False,
+        personal_gate: bool | PersonalGate | Mapping[str, Any] = False,
         dropout: float = 0.0,
         **kwargs: Any,
     ):
@@ -111,8 +113,9 @@ class SplitMMoE(MultiTaskModel):
         self.tower_units = tuple(tower_units)
         self.level = level
         self.dropout = dropout
-        self.router = _revived(router, Router)
-        self.updater = _revived(updater, Updater) or Updater("fixed", name="updater")
+        self.router = _revived("router", router, Router)
+        self.updater = _revived("updater", updater, Updater)
+        self.updater = self.updater or Updater("fixed", name="updater")
         if self.router is None and self.updater.rule != "fixed":
             raise ValueError(
                 "`updater` learns from the gradients that a router passes. Received: "
@@ -266,33 +269,37 @@ class SplitMMoE(MultiTaskModel):
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        serialize = keras.saving.serialize_keras_object
         return {
             **super().get_config(),
             "num_experts": self.num_experts,
             "expert_units": self.expert_units,
             "num_dedicated_experts": self.num_dedicated_experts,
             "tower_units": self.tower_units,
-            "router": self.router and serialize(self.router),
-            "updater": serialize(self.updater),
+            "router": self.router and _config(self.router),
+            "updater": _config(self.updater),
             "level": self.level,
-            "personal_gate": self.personal_gate is not None,
+            "personal_gate": self.personal_gate is not None
+            and _config(self.personal_gate),
             "dropout": self.dropout,
         }
 
     # -- parts -------------------------------------------------------------------
 
-    def _make_personal_gate(self, is_wanted: bool) -> PersonalGate | None:
-        if not is_wanted:
-            return None
-        personal = [f for f in self.features.features if f.personal]
-        if not personal:
+    def _make_personal_gate(self, given: Any) -> PersonalGate | None:
+        gate: PersonalGate | None = _revived(
+            "personal_gate",
+            given,
+            PersonalGate,
+            name="personal_gate",
+            dtype=self.dtype_policy,
+        )
+        if gate is not None and not any(f.personal for f in self.features.features):
             raise ValueError(
                 "`personal_gate` needs features with `personal=True`. Received: "
                 f"{[f.name for f in self.features.features]}, none of which is. Mark "
                 "user, item and author, or pass personal_gate=False."
             )
-        return PersonalGate(name="personal_gate", dtype=self.dtype_policy)
+        return gate
 
     @property
     def _sizes(self) -> list[int]:
@@ -330,7 +337,7 @@ class DRGrad(SplitMMoE):
         tasks: see `SplitMMoE`.
         router: see `SplitMMoE`. None: `Router()`.
         updater: see `SplitMMoE`. None: `Updater()`.
-        personal_gate: bool. None: True if a feature is personal.
+        personal_gate: see `SplitMMoE`. None: True if a feature is personal.
         **kwargs: see `SplitMMoE`.
 
     Reference:
@@ -344,7 +351,7 @@ class DRGrad(SplitMMoE):
         tasks: Sequence[Task],
         router: Router | Mapping[str, Any] | None = None,
         updater: Updater | Mapping[str, Any] | None = None,
-        personal_gate: bool | None = None,
+        personal_gate: bool | PersonalGate | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ):
         if personal_gate is None:
@@ -367,24 +374,43 @@ def _take(tensor: tf.Tensor, places: Sequence[int]) -> tf.Tensor:
     return tf.stack([tensor[place] for place in places])
 
 
-def _revived(value: Any, cls: type) -> Any:
-    """The object that is given as such, by its arguments, or by its Keras config."""
-    argument = cls.__name__.lower()
-    if isinstance(value, Mapping):
-        if "class_name" in value:
-            value = keras.saving.deserialize_keras_object(value)
-        else:
-            known = sorted(inspect.signature(cls).parameters.keys() - {"kwargs"})
-            unknown = sorted(value.keys() - known)
-            if unknown:
-                raise ValueError(
-                    f"`{argument}` must name arguments of {cls.__name__}: {known}. "
-                    f"Received: {unknown}."
-                )
-            value = cls(**value)
-    if value is not None and not isinstance(value, cls):
+def _revived(argument: str, value: Any, cls: type, **defaults: Any) -> Any:
+    """The object that is given as such, by its arguments, or by its Keras config.
+
+    Args:
+        argument: name of the argument, for messages.
+        value: what was given. True: an object with default arguments. False or None:
+            no object.
+        cls: class of the object.
+        **defaults: arguments that need not be given.
+
+    Returns:
+        object or None.
+    """
+    if value is None or value is False:
+        return None
+    if value is True:
+        value = {}
+    if isinstance(value, Mapping) and "class_name" in value:
+        value = keras.saving.deserialize_keras_object(value)
+    elif isinstance(value, Mapping):
+        known = sorted(inspect.signature(cls).parameters.keys() - {"kwargs"})
+        unknown = sorted(value.keys() - known)
+        if unknown:
+            raise ValueError(
+                f"`{argument}` must name arguments of {cls.__name__}: {known}. "
+                f"Received: {unknown}."
+            )
+        value = cls(**{**defaults, **value})
+    if not isinstance(value, cls):
         raise TypeError(
             f"`{argument}` must be a {cls.__name__}, a dict of its arguments, its "
-            f"config or None. Received: {value!r}."
+            f"config, True, or None for none. Received: {value!r}."
         )
     return value
+
+
+def _config(part: Router | Updater | PersonalGate) -> dict[str, Any]:
+    """Keras config of a part, which the model builds anew, under its own name."""
+    config = keras.saving.serialize_keras_object(part)
+    return {key: value for key, value in config.items() if key != "build_config"}
