@@ -300,6 +300,15 @@ def test_diagnosis_names_every_source():
     [
         ({"primaries": []}, "`tasks` must hold a primary task"),
         ({"level": "towers"}, "`level` must be one of"),
+        ({"cls": SplitMMoE, "level": "both"}, "`level` says where.*without `router`"),
+        (
+            {"level": "both", "router": {"per_example": True}},
+            "`level` must be 'tower_input' for a router with per_example=True",
+        ),
+        (
+            {"level": "tower_params", "router": Router(per_example=True)},
+            "sum over the batch. Received: level='tower_params'",
+        ),
         ({"num_dedicated_experts": -1}, "`num_dedicated_experts` must be"),
         ({"personal": (), "personal_gate": True}, "`personal_gate` needs features"),
         ({"cls": SplitMMoE, "updater": Updater()}, "`updater` learns"),

@@ -64,8 +64,9 @@ class SplitMMoE(MultiTaskModel):
 
     Raises:
         ValueError: if no task is primary, a number is out of range, a personal gate has
-            no personal feature, an updater that learns has no router to learn from, or
-            a dict names unknown arguments.
+            no personal feature, an updater that learns has no router to learn from, a
+            level other than the default has no router or one with `per_example=True`,
+            or a dict names unknown arguments.
         TypeError: if `router`, `updater` or `personal_gate` is none of the above.
 
     Reference:
@@ -98,8 +99,6 @@ class SplitMMoE(MultiTaskModel):
                 f"{[task.name for task in self.tasks]}, none with primary=True. "
                 "Pass Task(..., primary=True) for those that matter most."
             )
-        if level not in get_args(Level):
-            raise unknown_name_error("level", level, get_args(Level))
         if num_dedicated_experts < 0:
             raise ValueError(
                 "`num_dedicated_experts` must be at least 0. "
@@ -116,6 +115,7 @@ class SplitMMoE(MultiTaskModel):
         self.router = _revived("router", router, Router)
         self.updater = _revived("updater", updater, Updater)
         self.updater = self.updater or Updater("fixed", name="updater")
+        self._check_level()
         if self.router is None and self.updater.rule != "fixed":
             raise ValueError(
                 "`updater` learns from the gradients that a router passes. Received: "
@@ -284,6 +284,25 @@ class SplitMMoE(MultiTaskModel):
         }
 
     # -- parts -------------------------------------------------------------------
+
+    def _check_level(self) -> None:
+        """Refuses a level that is unknown, or that the router cannot have."""
+        if self.level not in get_args(Level):
+            raise unknown_name_error("level", self.level, get_args(Level))
+        if self.level == "tower_input":
+            return
+        if self.router is None:
+            raise ValueError(
+                "`level` says where a router routes. Received: "
+                f"level={self.level!r} without `router`. Pass router=Router(), or "
+                "leave `level` out."
+            )
+        if self.router.per_example:
+            raise ValueError(
+                "`level` must be 'tower_input' for a router with per_example=True: "
+                "the gradient of a variable is a sum over the batch. Received: "
+                f"level={self.level!r}."
+            )
 
     def _make_personal_gate(self, given: Any) -> PersonalGate | None:
         gate: PersonalGate | None = _revived(
