@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras.saving import serialize_keras_object
 
 from tf_mtl import export, models
+from tf_mtl.aggregators import GramianWeighting
 from tf_mtl.layers import PersonalGate
 from tf_mtl.models import DRGrad, SplitMMoE
 from tf_mtl.optimizers import LazySGD
@@ -155,6 +156,37 @@ def _gradients_apart(model, shared, targets, task):
         outputs = model.towers(model.task_inputs(leaves, True), True)
         loss = model._task_losses(tf.unstack(outputs, 3), targets)[task]
     return tape.gradient(loss, [leaves["experts"], leaves["shared"]])
+
+
+class Triple(GramianWeighting):
+    """Weighs whatever is shared by 3."""
+
+    def _weights(self, gramian, losses, present):
+        return 3 * tf.ones_like(gramian[0])
+
+
+@pytest.mark.parametrize("surface", ["parameters", "representation"])
+@pytest.mark.parametrize("primaries", [[1], [0, 2]])
+def test_dedicated_experts_take_the_plain_gradient_of_their_task(surface, primaries):
+    model = make(SplitMMoE, primaries=primaries, num_dedicated_experts=2)
+    variables = model.dedicated_expert.trainable_variables
+    names = [task.name for task in model.tasks]
+    groups = model.variable_groups()
+    plain = problem.gradients_by_task(model, *problem.as_tensors(problem.make_batch()))
+    for variable in variables:
+        expected = [frozenset([names[t]]) for t in primaries for _ in range(2)]
+        assert list(groups[variable.path]) == expected
+    change = one_step(model, aggregator=Triple(), surface=surface)
+    for variable, gradient in zip(model.trainable_variables, plain, strict=True):
+        is_dedicated = any(variable is each for each in variables)
+        if is_dedicated or variable is model.expert.dense[0].kernel:
+            assert np.any(gradient)
+            np.testing.assert_allclose(
+                change[name_of(variable)],
+                gradient.sum(axis=0) * (1 if is_dedicated else 3),
+                rtol=1e-4,
+                atol=1e-6,
+            )
 
 
 def changed(first, second):

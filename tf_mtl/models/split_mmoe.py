@@ -15,6 +15,7 @@ from tf_mtl.layers import PersonalGate, SoftmaxGate, StackedMLP, mix
 from tf_mtl.models.base import MultiTaskModel, Shared
 from tf_mtl.models.passes import Route
 from tf_mtl.models.registry import register
+from tf_mtl.models.task_experts import owners_of, streams_of
 from tf_mtl.names import unknown_name_error
 from tf_mtl.routing import Router, Routes, Updater
 from tf_mtl.tasks import Task, read_targets
@@ -27,16 +28,16 @@ Level = Literal["tower_input", "tower_params", "both"]
 class SplitMMoE(MultiTaskModel):
     """MMoE in which every primary task has two towers on two mixtures.
 
-    All gates mix one pool of experts. A gate of its own gives each primary task a
-    dedicated vector; one more gate gives the shared vector of all tasks. A primary task
-    has a tower on each, whose logits an `Updater` adds; a secondary task has one tower,
-    on the shared vector. All towers have the same widths, and both vectors the width of
-    an expert, so that a `Router` can compare what arrives at them.
+    Gates mix one pool of experts. A gate of its own gives each primary task a dedicated
+    vector; one more gate gives the shared vector of all tasks. A primary task has a
+    tower on each, whose logits an `Updater` adds; a secondary task has one tower, on
+    the shared vector. All towers have the same widths, and both vectors the width of an
+    expert, so that a `Router` can compare what arrives at them.
 
     Tasks with `Task(primary=True)` are primary.
 
     With a `Gramian` method on `surface="representation"` the representation is the
-    output of the experts and the shared vector.
+    output of the shared experts and the shared vector.
 
     Args:
         features: see `MultiTaskModel`. The embeddings of those with `personal=True`
@@ -44,8 +45,8 @@ class SplitMMoE(MultiTaskModel):
         tasks: see `MultiTaskModel`.
         num_experts: int. Default: one more than tasks, at least 4.
         expert_units: widths of the layers of each expert.
-        num_dedicated_experts: int. Further experts that only the gates of primary
-            tasks see.
+        num_dedicated_experts: int. Further experts of each primary task, which its gate
+            alone sees, so that they are private.
         tower_units: widths of the hidden layers of each tower.
         router: `Router`, a dict of its arguments such as `{"reading": "literal"}`, or
             its config; routes gradients between the towers. None: each tower gets its
@@ -123,14 +124,14 @@ class SplitMMoE(MultiTaskModel):
                 "or leave `updater` out."
             )
         self.personal_gate = self._make_personal_gate(personal_gate)
-        self.expert = StackedMLP(
-            num_experts + num_dedicated_experts,
-            self.expert_units,
-            dropout=dropout,
-            shared_input=True,
-            name="expert",
-            dtype=self.dtype_policy,
-        )
+        self.expert = self._make_expert(num_experts, "expert")
+        # Place among the primary tasks of the one that each dedicated expert is of.
+        self._owners = owners_of([num_dedicated_experts] * len(self.primaries))
+        self.dedicated_expert = None
+        if self._owners:
+            self.dedicated_expert = self._make_expert(
+                len(self._owners), "dedicated_expert"
+            )
         self.shared_gate = SoftmaxGate(
             1, num_experts, name="shared_gate", dtype=self.dtype_policy
         )
@@ -162,35 +163,45 @@ class SplitMMoE(MultiTaskModel):
 
     def slice_tasks(self, variable: keras.Variable) -> tuple[int, ...]:
         """Index of the task that each slice of a stacked variable belongs to."""
-        gates = {id(weight) for weight in self.dedicated_gate.weights}
-        return tuple(self.primaries) if id(variable) in gates else self.tower_tasks
+        if any(variable is weight for weight in self.dedicated_gate.weights):
+            return tuple(self.primaries)
+        if self.dedicated_expert is not None and any(
+            variable is weight for weight in self.dedicated_expert.weights
+        ):
+            return tuple(self.primaries[place] for place in self._owners)
+        return self.tower_tasks
 
     def representations(
         self, inputs: Mapping[str, tf.Tensor], training: bool
     ) -> Shared:
-        """Experts, what the dedicated gates read, and the shared vector."""
+        """Shared experts, what is read of the embedded features, the shared vector."""
         vectors = self.feature_vectors(inputs, training)
         embedded = self.join(vectors, training)
         experts = self.expert(embedded, training=training)
-        pool = experts[: self.num_experts]
-        shared = mix(tf.cast(self.shared_gate(embedded), pool.dtype), pool)[0]
+        shared = mix(tf.cast(self.shared_gate(embedded), experts.dtype), experts)[0]
         if self.personal_gate is not None:
             personal = [vectors[f.name] for f in self.features.features if f.personal]
             shared = self.personal_gate(shared, tf.concat(personal, axis=-1))
-        return {"experts": experts, "gate": embedded, "shared": shared}
+        return {"experts": experts, "embedded": embedded, "shared": shared}
 
     def task_inputs(self, shared: Shared, training: bool) -> tf.Tensor:
         """Dedicated vectors, then the shared vector for each tower on it."""
-        experts, gate, vector = shared["experts"], shared["gate"], shared["shared"]
+        experts, embedded = shared["experts"], shared["embedded"]
+        vector = shared["shared"]
         if vector.shape.rank == 3:  # A copy for each task.
-            experts, gate = (
-                _take(tensor, self.primaries) for tensor in (experts, gate)
+            experts, embedded = (
+                _take(tensor, self.primaries) for tensor in (experts, embedded)
             )
             vector = _take(vector, self.branch_tasks)
         else:
             vector = tf.repeat(vector[None], len(self.tasks), axis=0)
-        weights = tf.cast(self.dedicated_gate(gate), experts.dtype)
-        dedicated = mix(weights, experts)
+        weights = tf.cast(self.dedicated_gate(embedded), experts.dtype)
+        dedicated = mix(weights[..., : self.num_experts], experts)
+        if self.dedicated_expert is not None:
+            own = self._own_experts(embedded, training)
+            own_weights = tf.unstack(weights[..., self.num_experts :], axis=-1)
+            pairs = zip(own_weights, own, strict=True)
+            dedicated += tf.add_n([w[..., None] * expert for w, expert in pairs])
         return tf.concat([dedicated, vector], axis=0)
 
     def towers(self, task_inputs: tf.Tensor, training: bool) -> tf.Tensor:
@@ -258,7 +269,8 @@ class SplitMMoE(MultiTaskModel):
         )
         flat = tf.reshape(at_vector, [len(self.tasks), -1])
         total = tf.matmul(flat, flat, transpose_b=True)
-        gates = tf.transpose(self.dedicated_gate(shared["gate"]), [1, 0, 2])
+        weights = self.dedicated_gate(shared["embedded"])[..., : self.num_experts]
+        gates = tf.transpose(weights, [1, 0, 2])
         by_row = tf.transpose(dedicated, [1, 0, 2])
         products = tf.matmul(by_row, by_row, transpose_b=True)
         products *= tf.matmul(gates, gates, transpose_b=True)
@@ -303,6 +315,32 @@ class SplitMMoE(MultiTaskModel):
                 "the gradient of a variable is a sum over the batch. Received: "
                 f"level={self.level!r}."
             )
+
+    def _make_expert(self, count: int, name: str) -> StackedMLP:
+        return StackedMLP(
+            count,
+            self.expert_units,
+            dropout=self.dropout,
+            shared_input=True,
+            name=name,
+            dtype=self.dtype_policy,
+        )
+
+    def _own_experts(self, embedded: tf.Tensor, training: bool) -> list[tf.Tensor]:
+        """Dedicated experts: the first of each primary task, the second of each ...
+
+        Args:
+            embedded: tensor of shape `(batch, width)`, or a copy for each primary task.
+            training: bool.
+
+        Returns:
+            list of tensors `(num_primary, batch, units)`.
+        """
+        if embedded.shape.rank == 3:
+            embedded = streams_of(embedded, self._owners)
+        found = tf.unstack(self.dedicated_expert(embedded, training=training))
+        count = self.num_dedicated_experts
+        return [tf.stack(found[i::count]) for i in range(count)]
 
     def _make_personal_gate(self, given: Any) -> PersonalGate | None:
         gate: PersonalGate | None = _revived(
