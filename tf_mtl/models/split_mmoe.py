@@ -1,6 +1,5 @@
 """Split-MMoE and DRGrad: primary tasks with a branch of their own and a shared half."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -13,6 +12,7 @@ from tf_mtl.features import Feature, Preprocessor
 from tf_mtl.gradients.replicas import replica_sum
 from tf_mtl.layers import PersonalGate, SoftmaxGate, StackedMLP, mix
 from tf_mtl.models.base import MultiTaskModel, Shared
+from tf_mtl.models.parts import config_of, revived
 from tf_mtl.models.passes import Route
 from tf_mtl.models.registry import register
 from tf_mtl.models.task_experts import owners_of, streams_of
@@ -113,8 +113,8 @@ class SplitMMoE(MultiTaskModel):
         self.tower_units = tuple(tower_units)
         self.level = level
         self.dropout = dropout
-        self.router = _revived("router", router, Router)
-        self.updater = _revived("updater", updater, Updater)
+        self.router = revived("router", router, Router)
+        self.updater = revived("updater", updater, Updater)
         self.updater = self.updater or Updater("fixed", name="updater")
         self._check_level()
         if self.router is None and self.updater.rule != "fixed":
@@ -287,11 +287,11 @@ class SplitMMoE(MultiTaskModel):
             "expert_units": self.expert_units,
             "num_dedicated_experts": self.num_dedicated_experts,
             "tower_units": self.tower_units,
-            "router": self.router and _config(self.router),
-            "updater": _config(self.updater),
+            "router": self.router and config_of(self.router),
+            "updater": config_of(self.updater),
             "level": self.level,
             "personal_gate": self.personal_gate is not None
-            and _config(self.personal_gate),
+            and config_of(self.personal_gate),
             "dropout": self.dropout,
         }
 
@@ -343,7 +343,7 @@ class SplitMMoE(MultiTaskModel):
         return [tf.stack(found[i::count]) for i in range(count)]
 
     def _make_personal_gate(self, given: Any) -> PersonalGate | None:
-        gate: PersonalGate | None = _revived(
+        gate: PersonalGate | None = revived(
             "personal_gate",
             given,
             PersonalGate,
@@ -429,45 +429,3 @@ def _take(tensor: tf.Tensor, places: Sequence[int]) -> tf.Tensor:
     if not places:
         return tensor[:0]
     return tf.stack([tensor[place] for place in places])
-
-
-def _revived(argument: str, value: Any, cls: type, **defaults: Any) -> Any:
-    """The object that is given as such, by its arguments, or by its Keras config.
-
-    Args:
-        argument: name of the argument, for messages.
-        value: what was given. True: an object with default arguments. False or None:
-            no object.
-        cls: class of the object.
-        **defaults: arguments that need not be given.
-
-    Returns:
-        object or None.
-    """
-    if value is None or value is False:
-        return None
-    if value is True:
-        value = {}
-    if isinstance(value, Mapping) and "class_name" in value:
-        value = keras.saving.deserialize_keras_object(value)
-    elif isinstance(value, Mapping):
-        known = sorted(inspect.signature(cls).parameters.keys() - {"kwargs"})
-        unknown = sorted(value.keys() - known)
-        if unknown:
-            raise ValueError(
-                f"`{argument}` must name arguments of {cls.__name__}: {known}. "
-                f"Received: {unknown}."
-            )
-        value = cls(**{**defaults, **value})
-    if not isinstance(value, cls):
-        raise TypeError(
-            f"`{argument}` must be a {cls.__name__}, a dict of its arguments, its "
-            f"config, True, or None for none. Received: {value!r}."
-        )
-    return value
-
-
-def _config(part: Router | Updater | PersonalGate) -> dict[str, Any]:
-    """Keras config of a part, which the model builds anew, under its own name."""
-    config = keras.saving.serialize_keras_object(part)
-    return {key: value for key, value in config.items() if key != "build_config"}
