@@ -204,17 +204,41 @@ def test_levels_change_different_variables():
     assert {"dedicated_gate/kernel", "expert/dense_0/kernel"} <= moved
 
 
-def test_without_router_and_updater_it_is_split_mmoe():
+def train(*models):
+    for model in models:
+        model.compile(problem.make_sgd(), jit_compile=False)
+        model.fit(problem.make_dataset(3), verbose=0)
+
+
+def test_without_router_updater_and_gate_it_is_split_mmoe():
     split = make(SplitMMoE)
-    drgrad = make(DRGrad, updater=Updater("fixed"), personal_gate=False)
+    drgrad = make(DRGrad, router=None, updater=None, personal_gate=None)
     inputs, _ = problem.as_tensors(problem.make_batch())
     for name, output in split(inputs).items():
         np.testing.assert_array_equal(drgrad(inputs)[name], output)
-    drgrad.router = None
-    for model in (split, drgrad):
-        model.compile(problem.make_sgd(), jit_compile=False)
-        model.fit(problem.make_dataset(3), verbose=0)
+    train(split, drgrad)
     problem.assert_same(drgrad.get_weights(), split.get_weights(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("on", [True, {}, "defaults of DRGrad"])
+def test_split_mmoe_with_router_and_updater_is_drgrad_without_gate(on):
+    parts = {} if isinstance(on, str) else {"router": on, "updater": on}
+    split = make(SplitMMoE, router={}, updater={})
+    drgrad = make(DRGrad, personal_gate=False, **parts)
+    train(split, drgrad)
+    problem.assert_same(drgrad.get_weights(), split.get_weights(), rtol=0, atol=0)
+    assert np.all(drgrad.updater.branch_weights() != 0.5)
+
+
+@pytest.mark.parametrize("off", [None, False])
+@pytest.mark.parametrize("cls", [SplitMMoE, DRGrad])
+def test_parts_that_are_off_stay_off(cls, off):
+    model = make(cls, router=off, updater=off, personal_gate=off)
+    for each in (model, cls.from_config(model.get_config())):
+        assert each.router is None and each.personal_gate is None
+        assert each.updater.rule == "fixed"
+    model = cls.from_config(make(cls, router={}, personal_gate=off).get_config())
+    assert model.router is not None and model.personal_gate is None
 
 
 def test_gate_starts_as_the_identity_and_learns():
@@ -344,6 +368,7 @@ def test_diagnosis_names_every_source():
         ({"num_dedicated_experts": -1}, "`num_dedicated_experts` must be"),
         ({"personal": (), "personal_gate": True}, "`personal_gate` needs features"),
         ({"cls": SplitMMoE, "updater": Updater()}, "`updater` learns"),
+        ({"router": None}, "`updater` learns.*or updater=None"),
         ({"router": {"readings": "literal"}}, r"`router`.*'reading'.*'readings'"),
         ({"updater": {"rule": "none"}}, "`rule` must be one of"),
         ({"personal_gate": {"units": 3}}, r"`personal_gate`.*'hidden_units'.*'units'"),

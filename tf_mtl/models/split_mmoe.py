@@ -1,4 +1,4 @@
-"""Split-MMoE and DRGrad: primary tasks with a branch of their own and a shared half."""
+"""Split-MMoE: primary tasks with a branch of their own and a shared half."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -48,19 +48,18 @@ class SplitMMoE(MultiTaskModel):
         num_dedicated_experts: int. Further experts of each primary task, which its gate
             alone sees, so that they are private.
         tower_units: widths of the hidden layers of each tower.
-        router: `Router`, a dict of its arguments such as `{"reading": "literal"}`, or
-            its config; routes gradients between the towers. None: each tower gets its
-            own.
-        updater: `Updater`, a dict of its arguments such as `{"rule": "softmax_sum"}`,
-            or its config; adds the two logits of a primary task. None: both count one
-            half.
+        router: `Router`, a dict of its arguments such as `{"reading": "literal"}`, its
+            config, or True for one with default arguments; routes gradients between the
+            towers. None or False: each tower gets its own.
+        updater: `Updater`, given likewise, such as `{"rule": "softmax_sum"}`; adds the
+            two logits of a primary task. None or False: both count one half.
         level: what is routed. `"tower_input"`: the gradients at the inputs of the
             towers, so that all below takes the routed sum; the towers take their own
             gradient. `"tower_params"`: the gradients of the towers' variables; all
             below takes the plain gradient. `"both"`.
-        personal_gate: bool, `PersonalGate`, a dict of its arguments such as
-            `{"hidden_units": 32, "stop_gradient": True}`, or its config; rescales the
-            shared vector. True: one with its default arguments. False: none.
+        personal_gate: `PersonalGate`, given likewise, such as `{"hidden_units": 32,
+            "stop_gradient": True}`; rescales the shared vector. None or False: nothing
+            does.
         dropout: float in `[0, 1)`, after each hidden layer.
 
     Raises:
@@ -84,10 +83,10 @@ class SplitMMoE(MultiTaskModel):
         expert_units: Sequence[int] = (256, 128),
         num_dedicated_experts: int = 0,
         tower_units: Sequence[int] = (64,),
-        router: Router | Mapping[str, Any] | None = None,
-        updater: Updater | Mapping[str, Any] | None = None,
+        router: Router | Mapping[str, Any] | bool | None = None,
+        updater: Updater | Mapping[str, Any] | bool | None = None,
         level: Level = "tower_input",
-        personal_gate: bool | PersonalGate | Mapping[str, Any] = False,
+        personal_gate: PersonalGate | Mapping[str, Any] | bool | None = None,
         dropout: float = 0.0,
         **kwargs: Any,
     ):
@@ -114,14 +113,14 @@ class SplitMMoE(MultiTaskModel):
         self.level = level
         self.dropout = dropout
         self.router = revived("router", router, Router)
-        self.updater = revived("updater", updater, Updater)
+        self.updater = revived("updater", updater, Updater, name="updater")
         self.updater = self.updater or Updater("fixed", name="updater")
         self._check_level()
         if self.router is None and self.updater.rule != "fixed":
             raise ValueError(
                 "`updater` learns from the gradients that a router passes. Received: "
                 f"rule={self.updater.rule!r} without `router`. Pass router=Router(), "
-                "or leave `updater` out."
+                "or updater=None."
             )
         self.personal_gate = self._make_personal_gate(personal_gate)
         self.expert = self._make_expert(num_experts, "expert")
@@ -290,8 +289,7 @@ class SplitMMoE(MultiTaskModel):
             "router": self.router and config_of(self.router),
             "updater": config_of(self.updater),
             "level": self.level,
-            "personal_gate": self.personal_gate is not None
-            and config_of(self.personal_gate),
+            "personal_gate": self.personal_gate and config_of(self.personal_gate),
             "dropout": self.dropout,
         }
 
@@ -354,7 +352,7 @@ class SplitMMoE(MultiTaskModel):
             raise ValueError(
                 "`personal_gate` needs features with `personal=True`. Received: "
                 f"{[f.name for f in self.features.features]}, none of which is. Mark "
-                "user, item and author, or pass personal_gate=False."
+                "user, item and author, or pass personal_gate=None."
             )
         return gate
 
@@ -382,46 +380,6 @@ class SplitMMoE(MultiTaskModel):
         for i, routed in zip(places, routes.gradients, strict=True):
             found[i] = gradients.share_of_replica(routed)
         return routes, found
-
-
-@register("drgrad")
-@keras.saving.register_keras_serializable(package="tf_mtl")
-class DRGrad(SplitMMoE):
-    """Split-MMoE with router, updater and, where features are personal, the gate.
-
-    Args:
-        features: see `SplitMMoE`.
-        tasks: see `SplitMMoE`.
-        router: see `SplitMMoE`. None: `Router()`.
-        updater: see `SplitMMoE`. None: `Updater()`.
-        personal_gate: see `SplitMMoE`. None: True if a feature is personal.
-        **kwargs: see `SplitMMoE`.
-
-    Reference:
-        Liu et al., Direct Routing Gradient (DRGrad): A Personalized Information Surgery
-        for Multi-Task Learning (MTL) Recommendations, AAAI 2025, arXiv:2510.09643.
-    """
-
-    def __init__(
-        self,
-        features: Preprocessor | Sequence[Feature],
-        tasks: Sequence[Task],
-        router: Router | Mapping[str, Any] | None = None,
-        updater: Updater | Mapping[str, Any] | None = None,
-        personal_gate: bool | PersonalGate | Mapping[str, Any] | None = None,
-        **kwargs: Any,
-    ):
-        if personal_gate is None:
-            specs = features if isinstance(features, Sequence) else features.features
-            personal_gate = any(feature.personal for feature in specs)
-        super().__init__(
-            features,
-            tasks,
-            router=router or Router(),
-            updater=updater or Updater(name="updater"),
-            personal_gate=personal_gate,
-            **kwargs,
-        )
 
 
 def _take(tensor: tf.Tensor, places: Sequence[int]) -> tf.Tensor:
