@@ -275,6 +275,31 @@ def test_norms_do_not_hold_the_scale_of_the_loss():
     problem.assert_same(scaled.get_weights(), plain.get_weights(), rtol=1e-4)
 
 
+@pytest.mark.parametrize("level", ["tower_input", "tower_params", "both"])
+def test_updater_goes_by_norms_of_variables_at_tower_params_alone(level):
+    model = make(level=level, updater={"rule": "softmax_sum"})
+    inputs, labels = problem.as_tensors(problem.make_batch())
+    by_task = problem.gradients_by_task(model, inputs, labels)
+    rows = [
+        gradients.sum(axis=0)
+        for v, gradients in zip(model.trainable_variables, by_task, strict=True)
+        if name_of(v).startswith("tower/")
+    ]
+    differences = [
+        norms[:, 0] - norms[:, 1]
+        for norms in (
+            model.routes(inputs, labels).norms,
+            model.router(rows, len(model.primaries)).norms,
+        )
+    ]
+    taken, other = differences if level != "tower_params" else differences[::-1]
+    one_step(model)
+    weights = model.updater.branch_weights().numpy()
+    found = np.log(weights[:, 0] / weights[:, 1])
+    np.testing.assert_allclose(found, taken, rtol=1e-3)
+    assert np.all(np.abs(found - other) > 1e-3)
+
+
 def test_dead_branch_is_logged():
     model = make(updater=Updater("softmax_sum"))
     model.updater.update([[20.0, 0.0], [1.0, 1.0]])

@@ -56,7 +56,9 @@ class SplitMMoE(MultiTaskModel):
         level: what is routed. `"tower_input"`: the gradients at the inputs of the
             towers, so that all below takes the routed sum; the towers take their own
             gradient. `"tower_params"`: the gradients of the towers' variables; all
-            below takes the plain gradient. `"both"`.
+            below takes the plain gradient. `"both"`. An updater goes by the norms of
+            what is routed: with `"tower_params"` those of variables, as the paper's
+            sigma; with `"both"` those at the inputs.
         personal_gate: `PersonalGate`, given likewise, such as `{"hidden_units": 32,
             "stop_gradient": True}`; rescales the shared vector. None or False: nothing
             does.
