@@ -112,6 +112,12 @@ class FeatureEmbedding(keras.layers.Layer):
                 found[feature.name] = (vectors, tf.not_equal(ids, 0))
         return found
 
+    def compute_output_shape(self, tables: Any = None) -> tuple[int | None, ...]:
+        """Shape of the output, for a batch of any size."""
+        del tables
+        shape = (None, sum(map(_width, self._joined)))
+        return shape if self.copies == 1 else (self.copies, *shape)
+
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {
@@ -152,6 +158,13 @@ class FeatureEmbedding(keras.layers.Layer):
         ids = inputs[feature.name]
         vectors = tf.gather(self.tables[feature.state_name].value, ids)
         return tf.cast(vectors, self.compute_dtype), ids
+
+
+def _width(feature: Feature) -> int:
+    """Width of the vector of a feature."""
+    if isinstance(feature, IdFeature):
+        return feature.embedding_dim
+    return sum(numbers.shape[-1] for numbers in feature.inputs().values())
 
 
 def is_sequence(feature: Feature) -> TypeGuard[IdFeature]:

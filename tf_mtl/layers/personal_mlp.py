@@ -133,6 +133,13 @@ class PersonalMLP(keras.layers.Layer):
                 inputs = self.drop(inputs, training=training)
         return inputs
 
+    def compute_output_shape(
+        self, inputs_shape: Sequence[int | None], personal_shape: Any
+    ) -> tuple[int | None, ...]:
+        """Shape of the output for the shapes of the inputs."""
+        del personal_shape
+        return (*inputs_shape[:-1], self.output_units)
+
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {

@@ -115,6 +115,8 @@ class MultiTaskModel(FeatureModel):
                 tables are unknown; or if tasks share variables above the
                 representations.
         """
+        if self.built:
+            return
         super().build(input_shape)
         # Under a strategy, gradients can be taken inside of its steps only.
         if self.has_shared_variables and not tf.distribute.has_strategy():

@@ -130,12 +130,24 @@ class FeatureModel(TaskTrainer):
             if not layer.built:
                 layer.build(self._tables)
         self.built = True
-        self.task_outputs(self.example_inputs(), training=False)
+        # Layers are built for a batch of any size, which `summary` then shows.
+        specs = {
+            name: tf.TensorSpec([None, *spec.shape[1:]], spec.dtype)
+            for name, spec in self.features.model_inputs().items()
+        }
+        with keras.StatelessScope():
+            outputs = tf.function(self.task_outputs, autograph=False)
+            outputs.get_concrete_function(specs, training=False)
 
     def build_if_adapted(self) -> None:
         """Builds at the end of a constructor; later, if the features come later."""
         if self.features.adapted:
             self.build()
+
+    def compute_output_shape(self, input_shape: Any = None) -> dict[str, Any]:
+        """Shape of the output of each task, for a batch of any size."""
+        del input_shape
+        return {task.name: (None,) for task in self.tasks}
 
     def get_build_config(self) -> dict[str, Any] | None:
         """Sizes of the embedding tables, which a saved model is built from."""

@@ -82,6 +82,8 @@ class ProbabilityChain(PartlySharedModel):
         """Builds the model, see `MultiTaskModel.build`."""
         known = self.get_build_config()
         self.model.build_from_config(known or {"tables": self.features.tables()})
+        # Keras prints the shapes of a layer that was built with an argument.
+        self.model.build(None)
         super().build(input_shape)
 
     def representations(
