@@ -26,6 +26,7 @@ CASES = {
     "penalty_of_rows": ("mmoe", "gradcraft", "parameters", False),
     "penalty_on_the_representation": ("mmoe", "gradcraft", "representation", False),
     "penalty_of_outputs": ("aitm", "gradcraft", "parameters", False),
+    "penalty_of_weights": ("mmoe", "gradcraft", "parameters", False),
     "routed_inputs": ("drgrad", "ew", "parameters", True),
     "routed_variables": ("drgrad", "gradcraft", "parameters", False),
 }
@@ -36,6 +37,7 @@ ARGUMENTS = {
     "penalty_of_rows": {"gate": PRICE},
     "penalty_on_the_representation": {"gate": PRICE},
     "penalty_of_outputs": {"calibrator_weight": 0.6},
+    "penalty_of_weights": {"embedding_l2": 0.5, "kernel_l2": 0.5},
     "routed_inputs": {"level": "tower_input"},
     "routed_variables": {"level": "both"},
 }

@@ -83,7 +83,7 @@ class AITM(PartlySharedModel):
             dropout=dropout,
             shared_input=True,
             name="bottom",
-            dtype=self.dtype_policy,
+            **self.stack_arguments,
         )
         self.transfers = [
             InformationTransfer(
@@ -91,7 +91,13 @@ class AITM(PartlySharedModel):
             )
             for task in range(1, num_tasks)
         ]
-        self.tower = StackedDense(num_tasks, 1, name="tower", dtype=self.dtype_policy)
+        self.tower = StackedDense(
+            num_tasks,
+            1,
+            kernel_regularizer=self.kernel_regularizer,
+            name="tower",
+            dtype=self.dtype_policy,
+        )
         # Places of the later of each two neighbours that both have a probability.
         self._calibrated = [
             place

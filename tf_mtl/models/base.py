@@ -39,7 +39,8 @@ class MultiTaskModel(FeatureModel):
     Args:
         features: see `FeatureModel`.
         tasks: sequence of `Task`.
-        **kwargs: `trunk` and `pooling`, see `FeatureModel`.
+        **kwargs: `trunk`, `pooling`, `activation`, `embedding_l2` and `kernel_l2`, see
+            `FeatureModel`.
 
     Call arguments:
         inputs: dict of model inputs, as `Preprocessor` makes them.

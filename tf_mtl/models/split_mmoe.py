@@ -148,7 +148,7 @@ class SplitMMoE(MultiTaskModel):
             output_units=1,
             dropout=dropout,
             name="tower",
-            dtype=self.dtype_policy,
+            **self.stack_arguments,
         )
         self.build_if_adapted()
 
@@ -323,7 +323,7 @@ class SplitMMoE(MultiTaskModel):
             dropout=self.dropout,
             shared_input=True,
             name=name,
-            dtype=self.dtype_policy,
+            **self.stack_arguments,
         )
 
     def _own_experts(self, embedded: tf.Tensor, training: bool) -> list[tf.Tensor]:
