@@ -123,9 +123,7 @@ class CrossNetwork(keras.layers.Layer):
                 crossed = inputs * (product + bias) + crossed
         return tf.concat([inputs, crossed], axis=-1) if self.concat else crossed
 
-    def compute_output_shape(
-        self, input_shape: Sequence[int | None]
-    ) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Sequence[Any]) -> tuple[Any, ...]:
         """Shape of the output for the shapes of the inputs."""
         width = input_shape[-1] * (2 if self.concat else 1)
         return (*input_shape[:-1], width)
