@@ -43,14 +43,15 @@ class DRGrad(SplitMMoE):
         personal_gate: PersonalGate | Mapping[str, Any] | bool | str | None = "auto",
         **kwargs: Any,
     ):
-        if personal_gate == "auto":
+        gate: Any = personal_gate
+        if gate == "auto":
             specs = features if isinstance(features, Sequence) else features.features
-            personal_gate = any(feature.personal for feature in specs)
+            gate = any(feature.personal for feature in specs)
         super().__init__(
             features,
             tasks,
             router=router,
             updater=updater,
-            personal_gate=personal_gate,
+            personal_gate=gate,
             **kwargs,
         )
