@@ -199,10 +199,10 @@ class SplitMMoE(MultiTaskModel):
         weights = tf.cast(self.dedicated_gate(embedded), experts.dtype)
         dedicated = mix(weights[..., : self.num_experts], experts)
         if self.dedicated_expert is not None:
-            own = self._own_experts(embedded, training)
-            own_weights = tf.unstack(weights[..., self.num_experts :], axis=-1)
-            pairs = zip(own_weights, own, strict=True)
-            dedicated += tf.add_n([w[..., None] * expert for w, expert in pairs])
+            if embedded.shape.rank == 3:
+                embedded = streams_of(embedded, self._owners)
+            own = self.dedicated_expert(embedded, training=training)
+            dedicated += self._mix_own(weights[..., self.num_experts :], own)
         return tf.concat([dedicated, vector], axis=0)
 
     def towers(self, task_inputs: tf.Tensor, training: bool) -> tf.Tensor:
@@ -326,21 +326,21 @@ class SplitMMoE(MultiTaskModel):
             **self.stack_arguments,
         )
 
-    def _own_experts(self, embedded: tf.Tensor, training: bool) -> list[tf.Tensor]:
-        """Dedicated experts: the first of each primary task, the second of each ...
+    def _mix_own(self, weights: tf.Tensor, experts: tf.Tensor) -> tf.Tensor:
+        """Mixtures of the experts of each primary task, `(num_primary, batch, units)`.
 
         Args:
-            embedded: tensor of shape `(batch, width)`, or a copy for each primary task.
-            training: bool.
-
-        Returns:
-            list of tensors `(num_primary, batch, units)`.
+            weights: tensor of shape `(num_primary, batch, num_dedicated_experts)`.
+            experts: tensor of shape `(num_primary * num_dedicated_experts, batch,
+                units)`: those of the first task, then of the second.
         """
-        if embedded.shape.rank == 3:
-            embedded = streams_of(embedded, self._owners)
-        found = tf.unstack(self.dedicated_expert(embedded, training=training))
-        count = self.num_dedicated_experts
-        return [tf.stack(found[i::count]) for i in range(count)]
+        parts, count = tf.unstack(experts), self.num_dedicated_experts
+        return tf.add_n(
+            [
+                weight[..., None] * tf.stack(parts[place::count])
+                for place, weight in enumerate(tf.unstack(weights, axis=-1))
+            ]
+        )
 
     def _make_personal_gate(self, given: Any) -> PersonalGate | None:
         gate: PersonalGate | None = revived(
