@@ -52,8 +52,8 @@ def test_presets_are_models_with_arguments(base):
         "split_mmoe+router,drgrad w/o gate,x=split_mmoe+router:level=both", base
     )
     assert choices(found["split_mmoe+router"])[:2] == ("split_mmoe", {"router": {}})
-    arguments = {"router": {}, "updater": {}}
-    assert choices(found["drgrad w/o gate"])[:2] == ("split_mmoe", arguments)
+    arguments = {"personal_gate": False}
+    assert choices(found["drgrad w/o gate"])[:2] == ("drgrad", arguments)
     assert found["x"].model_args == {"router": {}, "level": "both"}
 
 

@@ -189,7 +189,7 @@ def _pepnet(cls):
     return make
 
 
-def _split(cls):
+def _split(cls, **own):
     """The first task is primary; the second too, where there are three."""
 
     def make(tasks, features=FEATURES, **kwargs):
@@ -203,6 +203,7 @@ def _split(cls):
             num_experts=3,
             expert_units=WIDTHS,
             tower_units=(3,),
+            **own,
             **kwargs,
         )
 
@@ -256,7 +257,7 @@ ARCHITECTURES = {
     "snr_aver": _snr(models.SNRAver),
     "snr_trans": _snr(models.SNR),
     "stem": _extraction(models.STEM, num_shared_experts=2),
-    "split_mmoe": _split(models.SplitMMoE),
+    "split_mmoe": _split(models.SplitMMoE, num_dedicated_experts=2),
 }
 SHARING = sorted(set(ARCHITECTURES) - {"single_task"})
 

@@ -26,6 +26,9 @@ CASES = {
     "penalty_of_rows": ("mmoe", "gradcraft", "parameters", False),
     "penalty_on_the_representation": ("mmoe", "gradcraft", "representation", False),
     "penalty_of_outputs": ("aitm", "gradcraft", "parameters", False),
+    "penalty_of_weights": ("mmoe", "gradcraft", "parameters", False),
+    "routed_inputs": ("drgrad", "ew", "parameters", True),
+    "routed_variables": ("drgrad", "gradcraft", "parameters", False),
 }
 # Losses of layers: read after replicas met, they would be those of another replica.
 PRICE = {"entropy_weight": 0.5, "num_selectors": 1}
@@ -34,6 +37,9 @@ ARGUMENTS = {
     "penalty_of_rows": {"gate": PRICE},
     "penalty_on_the_representation": {"gate": PRICE},
     "penalty_of_outputs": {"calibrator_weight": 0.6},
+    "penalty_of_weights": {"embedding_l2": 0.5, "kernel_l2": 0.5},
+    "routed_inputs": {"level": "tower_input"},
+    "routed_variables": {"level": "both"},
 }
 OPTIMIZERS = {"ada_task": lambda: optimizers.AdaTask(0.01)}
 STEPS = 4

@@ -96,9 +96,12 @@ def of_split_mmoe(model, inputs):
         shared *= 2 / (1 + np.exp(-vectors["user"].numpy() @ kernel))
     towers = iter(range(len(model.tower_tasks)))
     dedicated = {}
+    count = model.num_dedicated_experts
     for place, t in enumerate(model.primaries):
         kernel = model.dedicated_gate.kernel.numpy()[place]
-        vector = weighted_sum(softmax(embedded @ kernel), experts)
+        own = range(place * count, (place + 1) * count)
+        mixed = experts + [perceptron(model.dedicated_expert, e, embedded) for e in own]
+        vector = weighted_sum(softmax(embedded @ kernel), mixed)
         dedicated[t] = perceptron(model.tower, next(towers), vector)
     outputs = {}
     for t in model.branch_tasks:

@@ -6,8 +6,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.saving import serialize_keras_object
 
 from tf_mtl import export, models
+from tf_mtl.aggregators import GramianWeighting
+from tf_mtl.layers import PersonalGate
 from tf_mtl.models import DRGrad, SplitMMoE
 from tf_mtl.optimizers import LazySGD
 from tf_mtl.routing import Router, Updater
@@ -16,6 +19,7 @@ from tf_mtl.tasks import read_targets
 from . import problem
 
 RATE = 0.1
+GATE = {"hidden_units": 5, "use_bias": True, "stop_gradient": True}
 
 
 def make(cls=DRGrad, seed=0, primaries=(0, 1), personal=("user",), **kwargs):
@@ -154,6 +158,37 @@ def _gradients_apart(model, shared, targets, task):
     return tape.gradient(loss, [leaves["experts"], leaves["shared"]])
 
 
+class Triple(GramianWeighting):
+    """Weighs whatever is shared by 3."""
+
+    def _weights(self, gramian, losses, present):
+        return 3 * tf.ones_like(gramian[0])
+
+
+@pytest.mark.parametrize("surface", ["parameters", "representation"])
+@pytest.mark.parametrize("primaries", [[1], [0, 2]])
+def test_dedicated_experts_take_the_plain_gradient_of_their_task(surface, primaries):
+    model = make(SplitMMoE, primaries=primaries, num_dedicated_experts=2)
+    variables = model.dedicated_expert.trainable_variables
+    names = [task.name for task in model.tasks]
+    groups = model.variable_groups()
+    plain = problem.gradients_by_task(model, *problem.as_tensors(problem.make_batch()))
+    for variable in variables:
+        expected = [frozenset([names[t]]) for t in primaries for _ in range(2)]
+        assert list(groups[variable.path]) == expected
+    change = one_step(model, aggregator=Triple(), surface=surface)
+    for variable, gradient in zip(model.trainable_variables, plain, strict=True):
+        is_dedicated = any(variable is each for each in variables)
+        if is_dedicated or variable is model.expert.dense[0].kernel:
+            assert np.any(gradient)
+            np.testing.assert_allclose(
+                change[name_of(variable)],
+                gradient.sum(axis=0) * (1 if is_dedicated else 3),
+                rtol=1e-4,
+                atol=1e-6,
+            )
+
+
 def changed(first, second):
     return {p for p in first if not np.allclose(first[p], second[p], atol=1e-6)}
 
@@ -169,17 +204,41 @@ def test_levels_change_different_variables():
     assert {"dedicated_gate/kernel", "expert/dense_0/kernel"} <= moved
 
 
-def test_without_router_and_updater_it_is_split_mmoe():
+def train(*models):
+    for model in models:
+        model.compile(problem.make_sgd(), jit_compile=False)
+        model.fit(problem.make_dataset(3), verbose=0)
+
+
+def test_without_router_updater_and_gate_it_is_split_mmoe():
     split = make(SplitMMoE)
-    drgrad = make(DRGrad, updater=Updater("fixed"), personal_gate=False)
+    drgrad = make(DRGrad, router=None, updater=None, personal_gate=None)
     inputs, _ = problem.as_tensors(problem.make_batch())
     for name, output in split(inputs).items():
         np.testing.assert_array_equal(drgrad(inputs)[name], output)
-    drgrad.router = None
-    for model in (split, drgrad):
-        model.compile(problem.make_sgd(), jit_compile=False)
-        model.fit(problem.make_dataset(3), verbose=0)
+    train(split, drgrad)
     problem.assert_same(drgrad.get_weights(), split.get_weights(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("on", [True, {}, "defaults of DRGrad"])
+def test_split_mmoe_with_router_and_updater_is_drgrad_without_gate(on):
+    parts = {} if isinstance(on, str) else {"router": on, "updater": on}
+    split = make(SplitMMoE, router={}, updater={})
+    drgrad = make(DRGrad, personal_gate=False, **parts)
+    train(split, drgrad)
+    problem.assert_same(drgrad.get_weights(), split.get_weights(), rtol=0, atol=0)
+    assert np.all(drgrad.updater.branch_weights() != 0.5)
+
+
+@pytest.mark.parametrize("off", [None, False])
+@pytest.mark.parametrize("cls", [SplitMMoE, DRGrad])
+def test_parts_that_are_off_stay_off(cls, off):
+    model = make(cls, router=off, updater=off, personal_gate=off)
+    for each in (model, cls.from_config(model.get_config())):
+        assert each.router is None and each.personal_gate is None
+        assert each.updater.rule == "fixed"
+    model = cls.from_config(make(cls, router={}, personal_gate=off).get_config())
+    assert model.router is not None and model.personal_gate is None
 
 
 def test_gate_starts_as_the_identity_and_learns():
@@ -214,6 +273,31 @@ def test_norms_do_not_hold_the_scale_of_the_loss():
     for model in (plain, scaled):
         model.fit(problem.make_dataset(2), verbose=0)
     problem.assert_same(scaled.get_weights(), plain.get_weights(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("level", ["tower_input", "tower_params", "both"])
+def test_updater_goes_by_norms_of_variables_at_tower_params_alone(level):
+    model = make(level=level, updater={"rule": "softmax_sum"})
+    inputs, labels = problem.as_tensors(problem.make_batch())
+    by_task = problem.gradients_by_task(model, inputs, labels)
+    rows = [
+        gradients.sum(axis=0)
+        for v, gradients in zip(model.trainable_variables, by_task, strict=True)
+        if name_of(v).startswith("tower/")
+    ]
+    differences = [
+        norms[:, 0] - norms[:, 1]
+        for norms in (
+            model.routes(inputs, labels).norms,
+            model.router(rows, len(model.primaries)).norms,
+        )
+    ]
+    taken, other = differences if level != "tower_params" else differences[::-1]
+    one_step(model)
+    weights = model.updater.branch_weights().numpy()
+    found = np.log(weights[:, 0] / weights[:, 1])
+    np.testing.assert_allclose(found, taken, rtol=1e-3)
+    assert np.all(np.abs(found - other) > 1e-3)
 
 
 def test_dead_branch_is_logged():
@@ -297,11 +381,23 @@ def test_diagnosis_names_every_source():
     [
         ({"primaries": []}, "`tasks` must hold a primary task"),
         ({"level": "towers"}, "`level` must be one of"),
+        ({"cls": SplitMMoE, "level": "both"}, "`level` says where.*without `router`"),
+        (
+            {"level": "both", "router": {"per_example": True}},
+            "`level` must be 'tower_input' for a router with per_example=True",
+        ),
+        (
+            {"level": "tower_params", "router": Router(per_example=True)},
+            "sum over the batch. Received: level='tower_params'",
+        ),
         ({"num_dedicated_experts": -1}, "`num_dedicated_experts` must be"),
         ({"personal": (), "personal_gate": True}, "`personal_gate` needs features"),
         ({"cls": SplitMMoE, "updater": Updater()}, "`updater` learns"),
+        ({"router": None}, "`updater` learns.*or updater=None"),
         ({"router": {"readings": "literal"}}, r"`router`.*'reading'.*'readings'"),
         ({"updater": {"rule": "none"}}, "`rule` must be one of"),
+        ({"personal_gate": {"units": 3}}, r"`personal_gate`.*'hidden_units'.*'units'"),
+        ({"personal": (), "personal_gate": GATE}, "`personal_gate` needs features"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, match):
@@ -316,9 +412,46 @@ def test_router_and_updater_are_made_from_their_arguments():
     assert isinstance(make(SplitMMoE, router={}).router, Router)
 
 
-def test_router_must_be_one():
-    with pytest.raises(TypeError, match="`router` must be a Router"):
-        make(router="paired")
+@pytest.mark.parametrize("cls", [SplitMMoE, DRGrad])
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda: GATE,
+        lambda: PersonalGate(**GATE, name="personal_gate"),
+        lambda: serialize_keras_object(PersonalGate(**GATE, name="personal_gate")),
+    ],
+    ids=["arguments", "layer", "config"],
+)
+def test_personal_gate_takes_arguments(cls, given, tmp_path):
+    model = make(cls, personal_gate=given())
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for each in (model, loaded):
+        assert each.personal_gate.get_config().items() >= GATE.items()
+    paths = [v.path for v in model.trainable_variables]
+    assert [v.path for v in loaded.trainable_variables] == paths
+    change = one_step(model)
+    # `W` starts at 0: the hidden layer gets no gradient before it moved.
+    assert np.any(change["personal_gate/gate/bias"] != 0)
+    assert change["personal_gate/hidden/kernel"].shape == (1, 3, 5)
+    change = one_step(model)
+    assert np.any(change["personal_gate/hidden/kernel"] != 0)
+
+
+def test_personal_gate_may_stop_the_gradient_of_its_embeddings():
+    changes = []
+    for stop_gradient in (False, True):
+        model = make(SplitMMoE, personal_gate={"stop_gradient": stop_gradient})
+        kernel = model.personal_gate.gate.kernel
+        kernel.assign(tf.ones(kernel.shape))
+        changes.append(one_step(model))
+    assert changed(*changes) == {"embedding/user"}
+
+
+@pytest.mark.parametrize("name", ["router", "updater", "personal_gate"])
+def test_parts_must_be_what_they_are_for(name):
+    with pytest.raises(TypeError, match=f"`{name}` must be a"):
+        make(**{name: "paired"})
 
 
 def test_both_are_registered():

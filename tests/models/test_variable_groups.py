@@ -40,7 +40,8 @@ EXPECTED = {
         "stitch_2": EACH,
         "tower": EACH,
     },
-    "split_mmoe": SPLIT,
+    # Two dedicated experts of each primary task.
+    "split_mmoe": SPLIT | {"dedicated_expert": (*PRIMARY[:1] * 2, *PRIMARY[1:] * 2)},
     "drgrad": SPLIT | {"personal_gate": ALL},
     "single_task": {"embedding": EACH, "tower": EACH},
     "stem": {

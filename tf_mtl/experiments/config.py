@@ -3,18 +3,22 @@
 import dataclasses
 import inspect
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from tf_mtl.names import unknown_name_error
 
-OPTIMIZERS = (
-    "lazy_adam",
-    "lazy_adagrad",
-    "lazy_sgd",
-    "ada_task",
-    "adam",
-    "adagrad",
-    "sgd",
+# Where they are: options need their names, but no TensorFlow.
+OPTIMIZERS: Mapping[str, str] = MappingProxyType(
+    {
+        "lazy_adam": "tf_mtl.optimizers:LazyAdam",
+        "lazy_adagrad": "tf_mtl.optimizers:LazyAdagrad",
+        "lazy_sgd": "tf_mtl.optimizers:LazySGD",
+        "ada_task": "tf_mtl.optimizers:AdaTask",
+        "adam": "keras.optimizers:Adam",
+        "adagrad": "keras.optimizers:Adagrad",
+        "sgd": "keras.optimizers:SGD",
+    }
 )
 SCHEDULES = ("constant", "cosine")
 # Choices that mean something on one machine alone.

@@ -1,29 +1,20 @@
 """The model of a run, and its way to the best epoch."""
 
 import os
+import pkgutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tf_mtl import aggregators, callbacks, metrics, models, optimizers
-from tf_mtl.experiments.config import TrainConfig
+from tf_mtl import aggregators, callbacks, metrics, models
+from tf_mtl.experiments.config import OPTIMIZERS, TrainConfig
 from tf_mtl.experiments.data import PreparedData, Rows
 from tf_mtl.tasks import Task
 
 # Rows per batch of an evaluation.
 _EVALUATION_BATCH = 4096
-
-_OPTIMIZERS = {
-    "lazy_adam": optimizers.LazyAdam,
-    "lazy_adagrad": optimizers.LazyAdagrad,
-    "lazy_sgd": optimizers.LazySGD,
-    "ada_task": optimizers.AdaTask,
-    "adam": keras.optimizers.Adam,
-    "adagrad": keras.optimizers.Adagrad,
-    "sgd": keras.optimizers.SGD,
-}
 
 
 def make_model(config: TrainConfig, data: PreparedData) -> models.MultiTaskModel:
@@ -45,7 +36,7 @@ def make_model(config: TrainConfig, data: PreparedData) -> models.MultiTaskModel
             config.learning_rate, config.epochs * steps
         )
     model.compile(
-        optimizer=_OPTIMIZERS[config.optimizer](learning_rate),
+        optimizer=pkgutil.resolve_name(OPTIMIZERS[config.optimizer])(learning_rate),
         aggregator=aggregators.get(config.aggregator, **config.aggregator_args),
         surface=config.surface,
         jit_compile=config.jit,

@@ -138,7 +138,7 @@ class Runs:
 
     @functools.cached_property
     def _data(self) -> PreparedData:
-        return _with_primary(prepare(dataclasses.replace(self._shared, seed=0)))
+        return prepare(dataclasses.replace(self._shared, seed=0))
 
     def _train(self, config: TrainConfig) -> dict[str, Any]:
         data, model = self._data, self._fresh_model(config)
@@ -206,16 +206,6 @@ def _train_group(
     folder: pathlib.Path, shared: TrainConfig, runs: list[Run], done: int, total: int
 ) -> None:
     Runs(folder, shared).train(runs, done, total)
-
-
-def _with_primary(data: PreparedData) -> PreparedData:
-    """Makes the main task, which comes first, primary if none is."""
-    if any(task.primary for task in data.tasks):
-        return data
-    main, *others = data.tasks
-    return dataclasses.replace(
-        data, tasks=[dataclasses.replace(main, primary=True), *others]
-    )
 
 
 def _scores(found: Mapping[str, Mapping[str, Any]]) -> str:

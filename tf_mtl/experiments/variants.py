@@ -16,7 +16,7 @@ from tf_mtl.option_text import read_named, split
 PRESETS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
     {
         "split_mmoe+router": ("split_mmoe", {"router": {}}),
-        "drgrad w/o gate": ("split_mmoe", {"router": {}, "updater": {}}),
+        "drgrad w/o gate": ("drgrad", {"personal_gate": False}),
     }
 )
 

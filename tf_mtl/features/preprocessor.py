@@ -63,9 +63,12 @@ class Preprocessor(keras.layers.Layer):
         self._columns = collect_columns(self.features)
         self._learned: dict[str, np.ndarray] = {}
         self._prepared: dict[str, Any] = {}
-        self.built = True
+        self.build(None)
         if self.adapted:
             self._prepare()
+
+    def build(self, raw_shape: Any = None) -> None:
+        """Nothing: what is learned are no weights."""
 
     @property
     def adapted(self) -> bool:
@@ -104,6 +107,11 @@ class Preprocessor(keras.layers.Layer):
         for feature in self.features:
             outputs |= feature.encode(raw, self._prepared[feature.state_name])
         return outputs
+
+    def compute_output_shape(self, raw_shape: Any = None) -> dict[str, Any]:
+        """Shape of each model input, for a batch of any size."""
+        del raw_shape
+        return {name: spec.shape for name, spec in self.model_inputs().items()}
 
     def apply(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """Maps the features of a batched data set, and nothing else of it.

@@ -13,6 +13,7 @@ from tf_mtl.gradients.capture import (
     stack_rows,
 )
 from tf_mtl.gradients.private import split_private
+from tf_mtl.gradients.replicas import replica_sum
 from tf_mtl.gradients.snapshot import Snapshot
 from tf_mtl.gradients.sparse import (
     UniqueSlices,
@@ -42,6 +43,7 @@ __all__ = [
     "map_gradient",
     "pull_back",
     "reached_only",
+    "replica_sum",
     "share_of_replica",
     "split_private",
     "stack_rows",

@@ -45,7 +45,9 @@ class CrossNetwork(keras.layers.Layer):
     Reference:
         Wang et al., DCN-v2, WWW 2021, arXiv:2008.13535; Wang et al., Deep & Cross
         Network, ADKDD 2017, arXiv:1708.05123. The mixture of low-rank experts of DCN-v2
-        is left out.
+        is left out. `FeatureCross` of keras-rs is one layer of DCN-v2, a function of
+        `x_0` and `x_l`: a trunk of them would still need a class around it, a layer of
+        DCN beside it, and one more dependency.
     """
 
     def __init__(
@@ -120,6 +122,11 @@ class CrossNetwork(keras.layers.Layer):
             else:
                 crossed = inputs * (product + bias) + crossed
         return tf.concat([inputs, crossed], axis=-1) if self.concat else crossed
+
+    def compute_output_shape(self, input_shape: Sequence[Any]) -> tuple[Any, ...]:
+        """Shape of the output for the shapes of the inputs."""
+        width = input_shape[-1] * (2 if self.concat else 1)
+        return (*input_shape[:-1], width)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

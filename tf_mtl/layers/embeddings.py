@@ -24,9 +24,13 @@ class FeatureEmbedding(keras.layers.Layer):
         initializer: Keras initializer of the tables; each draws numbers of its own.
         allow_sequences: bool. Whether features may be sequences, lists without a
             `combiner`: a call leaves them out, and `sequences` gives them.
+        l2: float, at least 0. In training the layer adds a loss: this times the squared
+            norm of each vector that is looked up, padding aside, summed over the
+            features and their lists, mean over the examples.
 
     Call arguments:
         inputs: dict of model inputs, as `Preprocessor` makes them.
+        training: bool.
 
     Returns:
         tensor of shape `(batch, width)`; with `copies > 1`, `(copies, batch, width)`.
@@ -39,13 +43,22 @@ class FeatureEmbedding(keras.layers.Layer):
         copies: int = 1,
         initializer: Any = "uniform",
         allow_sequences: bool = False,
+        l2: float = 0.0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.features = tuple(features)
         self.copies = copies
         self.initializer = keras.initializers.get(initializer)
+        self.l2 = l2
         self.allow_sequences = allow_sequences
+        # A layer for each feature, since a layer forgets its losses when it is called
+        # anew; in float32, where sums of squares are exact enough.
+        self._penalties = {
+            f.name: keras.layers.ActivityRegularization(l2=l2, dtype="float32")
+            for f in self.features
+            if l2 and isinstance(f, IdFeature)
+        }
         self._joined = [f for f in self.features if not is_sequence(f)]
         sequences = [f.name for f in self.features if is_sequence(f)]
         if sequences and not allow_sequences:
@@ -77,29 +90,35 @@ class FeatureEmbedding(keras.layers.Layer):
         }
         self.built = True
 
-    def call(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def call(
+        self, inputs: Mapping[str, tf.Tensor], training: bool = False
+    ) -> tf.Tensor:
         """Joins the vectors of all features."""
-        return tf.concat(list(self.vectors(inputs).values()), axis=-1)
+        return tf.concat(list(self.vectors(inputs, training).values()), axis=-1)
 
-    def vectors(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def vectors(
+        self, inputs: Mapping[str, tf.Tensor], training: bool = False
+    ) -> dict[str, tf.Tensor]:
         """The vector of each feature that is no sequence.
 
         Args:
             inputs: dict of model inputs, as `Preprocessor` makes them.
+            training: bool.
 
         Returns:
             dict by feature, in their order, of tensors `(batch, width)`; with
             `copies > 1`, `(copies, batch, width)`.
         """
-        return {f.name: self._vector(f, inputs) for f in self._joined}
+        return {f.name: self._vector(f, inputs, training) for f in self._joined}
 
     def sequences(
-        self, inputs: Mapping[str, tf.Tensor]
+        self, inputs: Mapping[str, tf.Tensor], training: bool = False
     ) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
         """Looks up the features that are sequences.
 
         Args:
             inputs: dict of model inputs, as `Preprocessor` makes them.
+            training: bool.
 
         Returns:
             dict by feature of the vectors `(batch, length, width * copies)` and their
@@ -108,9 +127,15 @@ class FeatureEmbedding(keras.layers.Layer):
         found = {}
         for feature in self.features:
             if is_sequence(feature):
-                vectors, ids = self._look_up(feature, inputs)
+                vectors, ids = self._look_up(feature, inputs, training)
                 found[feature.name] = (vectors, tf.not_equal(ids, 0))
         return found
+
+    def compute_output_shape(self, tables: Any = None) -> tuple[int | None, ...]:
+        """Shape of the output, for a batch of any size."""
+        del tables
+        shape = (None, sum(map(_width, self._joined)))
+        return shape if self.copies == 1 else (self.copies, *shape)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -119,6 +144,7 @@ class FeatureEmbedding(keras.layers.Layer):
             "allow_sequences": self.allow_sequences,
             "features": [keras.saving.serialize_keras_object(f) for f in self.features],
             "copies": self.copies,
+            "l2": self.l2,
             "initializer": keras.initializers.serialize(self.initializer),
         }
 
@@ -131,12 +157,14 @@ class FeatureEmbedding(keras.layers.Layer):
         ]
         return cls(**config)
 
-    def _vector(self, feature: Feature, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def _vector(
+        self, feature: Feature, inputs: Mapping[str, tf.Tensor], training: bool
+    ) -> tf.Tensor:
         if not isinstance(feature, IdFeature):
             numbers = [inputs[name] for name in feature.inputs()]
             joined = tf.cast(tf.concat(numbers, axis=-1), self.compute_dtype)
             return joined if self.copies == 1 else tf.stack([joined] * self.copies)
-        vectors, ids = self._look_up(feature, inputs)
+        vectors, ids = self._look_up(feature, inputs, training)
         if feature.max_length is not None:
             weights = tf.cast(tf.not_equal(ids, 0), self.compute_dtype)
             if feature.weights is not None:
@@ -147,11 +175,23 @@ class FeatureEmbedding(keras.layers.Layer):
         return tf.stack(tf.split(vectors, self.copies, axis=-1))
 
     def _look_up(
-        self, feature: IdFeature, inputs: Mapping[str, tf.Tensor]
+        self, feature: IdFeature, inputs: Mapping[str, tf.Tensor], training: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
         ids = inputs[feature.name]
         vectors = tf.gather(self.tables[feature.state_name].value, ids)
+        if training and self.l2:
+            kept = vectors
+            if feature.max_length is not None:
+                kept = tf.where(tf.not_equal(ids, 0)[..., None], vectors, 0.0)
+            self._penalties[feature.name](kept)
         return tf.cast(vectors, self.compute_dtype), ids
+
+
+def _width(feature: Feature) -> int:
+    """Width of the vector of a feature."""
+    if isinstance(feature, IdFeature):
+        return feature.embedding_dim
+    return sum(numbers.shape[-1] for numbers in feature.inputs().values())
 
 
 def is_sequence(feature: Feature) -> TypeGuard[IdFeature]:

@@ -36,7 +36,16 @@ class ExpectationCalibrator(keras.layers.Layer):
         if weight < 0:
             raise ValueError(f"`weight` must be at least 0. Received: weight={weight}.")
         self.weight = float(weight)
-        self.built = True
+
+    def build(self, earlier_shape: Any, later_shape: Any) -> None:
+        """Nothing is learned."""
+
+    def compute_output_shape(
+        self, earlier_shape: Any, later_shape: Any
+    ) -> tuple[int | None, ...]:
+        """Shape of the loss."""
+        del earlier_shape, later_shape
+        return ()
 
     def call(self, earlier: tf.Tensor, later: tf.Tensor) -> tf.Tensor:
         """Adds the loss."""

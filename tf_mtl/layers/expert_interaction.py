@@ -78,6 +78,12 @@ class ExpertAttention(keras.layers.Layer):
         found = tf.reshape(self.output_dense(found), tf.shape(experts))
         return experts + self.scale * found
 
+    def compute_output_shape(
+        self, experts_shape: Sequence[int | None]
+    ) -> tuple[int | None, ...]:
+        """Shape of the output for the shape of the input."""
+        return tuple(experts_shape)
+
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "num_heads": self.num_heads}
@@ -128,6 +134,12 @@ class ExpertConvolution(keras.layers.Layer):
         windows = tf.concat([padded[..., i : i + units] for i in range(3)], axis=0)
         hidden = tf.nn.relu(_over_channels(windows, *self.convolve))
         return experts + self.scale * _over_channels(hidden, *self.mix)
+
+    def compute_output_shape(
+        self, experts_shape: Sequence[int | None]
+    ) -> tuple[int | None, ...]:
+        """Shape of the output for the shape of the input."""
+        return tuple(experts_shape)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

@@ -61,6 +61,13 @@ class InformationTransfer(keras.layers.Layer):
         weights = tf.nn.softmax(scores / own.shape[-1] ** 0.5, axis=0)
         return tf.reduce_sum(tf.cast(weights, value.dtype) * value, axis=0)
 
+    def compute_output_shape(
+        self, previous_shape: Sequence[int | None], own_shape: Sequence[int | None]
+    ) -> tuple[int | None, ...]:
+        """Shape of the output for the shapes of the inputs."""
+        del previous_shape
+        return tuple(own_shape)
+
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "dropout": self.dropout}

@@ -55,6 +55,15 @@ class Interaction(keras.layers.Layer, abc.ABC):
         found = self.interact(tf.stack(vectors, axis=1))
         return tf.concat([*vectors, found], axis=-1) if self.concat else found
 
+    def compute_output_shape(
+        self, vectors_shape: Sequence[Sequence[int | None]]
+    ) -> tuple[int | None, ...]:
+        """Shape of the output for the shapes of the vectors, as `call` says."""
+        vectors = [
+            keras.KerasTensor(shape, self.compute_dtype) for shape in vectors_shape
+        ]
+        return tuple(keras.Operation.compute_output_spec(self, vectors).shape)
+
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "concat": self.concat}

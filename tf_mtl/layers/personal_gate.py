@@ -101,6 +101,13 @@ class PersonalGate(keras.layers.Layer):
         gates = 2.0 * self.gate(personal)
         return inputs * (gates if inputs.shape.rank == 3 else gates[0])
 
+    def compute_output_shape(
+        self, inputs_shape: Sequence[int | None], personal_shape: Sequence[int | None]
+    ) -> tuple[int | None, ...]:
+        """Shape of the output for the shapes of the inputs."""
+        del personal_shape
+        return tuple(inputs_shape)
+
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {

@@ -33,6 +33,7 @@ class PersonalMLP(keras.layers.Layer):
         placement: `"input"` for gates on the input of every layer, or `"output"` for
             gates on the output of every hidden layer.
         dropout: float in `[0, 1)`, after each hidden layer.
+        kernel_regularizer: Keras regularizer, not of the gates.
 
     Call arguments:
         inputs: float tensor of shape `(num_slices, batch, width)`.
@@ -61,6 +62,7 @@ class PersonalMLP(keras.layers.Layer):
         output_units: int = 1,
         placement: Placement = "input",
         dropout: float = 0.0,
+        kernel_regularizer: Any = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -77,12 +79,14 @@ class PersonalMLP(keras.layers.Layer):
         self.output_units = output_units
         self.placement = placement
         self.dropout = dropout
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         widths = [(width, self.activation) for width in self.units]
         self.dense = [
             StackedDense(
                 num_slices,
                 width,
                 activation=function,
+                kernel_regularizer=self.kernel_regularizer,
                 name=f"dense_{index}",
                 dtype=self.dtype_policy,
             )
@@ -133,6 +137,13 @@ class PersonalMLP(keras.layers.Layer):
                 inputs = self.drop(inputs, training=training)
         return inputs
 
+    def compute_output_shape(
+        self, inputs_shape: Sequence[int | None], personal_shape: Any
+    ) -> tuple[int | None, ...]:
+        """Shape of the output for the shapes of the inputs."""
+        del personal_shape
+        return (*inputs_shape[:-1], self.output_units)
+
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {
@@ -143,4 +154,5 @@ class PersonalMLP(keras.layers.Layer):
             "output_units": self.output_units,
             "placement": self.placement,
             "dropout": self.dropout,
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
         }

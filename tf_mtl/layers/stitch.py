@@ -1,5 +1,6 @@
 """Stitches: sums of parallel layers, weighted by what is learned but not computed."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -94,6 +95,12 @@ class CrossStitchUnit(keras.layers.Layer):
     def gramian(self, cotangents: tf.Tensor) -> tf.Tensor:
         """Gramian of the gradients at the inputs, see `stitch_gramian`."""
         return stitch_gramian(tf.convert_to_tensor(self.kernel), cotangents)
+
+    def compute_output_shape(
+        self, input_shape: Sequence[int | None]
+    ) -> tuple[int | None, ...]:
+        """Shape of the output for the shapes of the inputs."""
+        return tuple(input_shape[-3:])
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

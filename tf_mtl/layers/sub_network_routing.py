@@ -111,6 +111,12 @@ class SubNetworkRouting(keras.layers.Layer):
         shape = [self.num_outputs, units, self.num_outputs, units]
         return tf.reduce_sum(tf.reshape(at_outputs * of_kernels, shape), axis=[1, 3])
 
+    def compute_output_shape(
+        self, input_shape: Sequence[int | None]
+    ) -> tuple[int | None, ...]:
+        """Shape of the output for the shapes of the inputs."""
+        return (self.num_outputs, *input_shape[-2:])
+
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {

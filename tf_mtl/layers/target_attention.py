@@ -146,6 +146,13 @@ class TargetAttention(keras.layers.Layer):
     def compute_mask(self, *args: Any) -> None:
         """None: what comes out is not padded."""
 
+    def compute_output_shape(
+        self, items_shape: Sequence[int | None], query_shape: Sequence[int | None]
+    ) -> tuple[int | None, ...]:
+        """Shape of the output for the shapes of the inputs."""
+        del items_shape
+        return tuple(query_shape)
+
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {

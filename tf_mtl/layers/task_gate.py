@@ -62,6 +62,12 @@ class TaskGate(keras.layers.Layer):
         hidden = tf.matmul(tasks, of_tasks)[:, None] + tf.matmul(inputs, of_inputs)
         return self.output_layer(tf.nn.relu(hidden + tf.convert_to_tensor(self.bias)))
 
+    def compute_output_shape(
+        self, tasks_shape: Sequence[int | None], inputs_shape: Sequence[int | None]
+    ) -> tuple[int | None, ...]:
+        """Shape of the output for the shapes of the inputs."""
+        return (tasks_shape[0], inputs_shape[0], self.units)
+
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {

@@ -4,6 +4,7 @@ from tf_mtl.models.ac_mmoe import ACMMoE
 from tf_mtl.models.aitm import AITM
 from tf_mtl.models.base import MultiTaskModel
 from tf_mtl.models.cross_stitch import CrossStitch
+from tf_mtl.models.drgrad import DRGrad
 from tf_mtl.models.esmm import ESMM
 from tf_mtl.models.feature_model import FeatureModel
 from tf_mtl.models.meta_heac import MetaHeac
@@ -17,7 +18,7 @@ from tf_mtl.models.registry import get, names, register
 from tf_mtl.models.shared_bottom import SharedBottom
 from tf_mtl.models.single_task import SingleTask
 from tf_mtl.models.snr import SNR, SNRAver
-from tf_mtl.models.split_mmoe import DRGrad, SplitMMoE
+from tf_mtl.models.split_mmoe import SplitMMoE
 from tf_mtl.models.stem import STEM
 from tf_mtl.models.training import TaskTrainer
 

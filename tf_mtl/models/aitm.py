@@ -83,7 +83,7 @@ class AITM(PartlySharedModel):
             dropout=dropout,
             shared_input=True,
             name="bottom",
-            dtype=self.dtype_policy,
+            **self.stack_arguments,
         )
         self.transfers = [
             InformationTransfer(
@@ -91,14 +91,23 @@ class AITM(PartlySharedModel):
             )
             for task in range(1, num_tasks)
         ]
-        self.tower = StackedDense(num_tasks, 1, name="tower", dtype=self.dtype_policy)
-        self.calibrator = ExpectationCalibrator(calibrator_weight, name="calibrator")
+        self.tower = StackedDense(
+            num_tasks,
+            1,
+            kernel_regularizer=self.kernel_regularizer,
+            name="tower",
+            dtype=self.dtype_policy,
+        )
         # Places of the later of each two neighbours that both have a probability.
         self._calibrated = [
             place
             for place in range(1, num_tasks)
             if {task.kind for task in self.tasks[place - 1 : place + 1]} == {"binary"}
         ]
+        self.calibrator = ExpectationCalibrator(calibrator_weight, name="calibrator")
+        # It is called in training alone.
+        shape = (len(self._calibrated), None)
+        self.calibrator.build(shape, shape)
         self.build_if_adapted()
 
     def task_sets(self, variable: keras.Variable) -> tuple[TaskSet, ...] | None:

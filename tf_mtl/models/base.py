@@ -39,7 +39,8 @@ class MultiTaskModel(FeatureModel):
     Args:
         features: see `FeatureModel`.
         tasks: sequence of `Task`.
-        **kwargs: `trunk` and `pooling`, see `FeatureModel`.
+        **kwargs: `trunk`, `pooling`, `activation`, `embedding_l2` and `kernel_l2`, see
+            `FeatureModel`.
 
     Call arguments:
         inputs: dict of model inputs, as `Preprocessor` makes them.
@@ -115,6 +116,8 @@ class MultiTaskModel(FeatureModel):
                 tables are unknown; or if tasks share variables above the
                 representations.
         """
+        if self.built:
+            return
         super().build(input_shape)
         # Under a strategy, gradients can be taken inside of its steps only.
         if self.has_shared_variables and not tf.distribute.has_strategy():

@@ -18,7 +18,7 @@ from tf_mtl.tasks import Task
 class CrossStitch(MultiTaskModel):
     """Cross-stitch network.
 
-    Each task has dense ReLU layers of its own. After each of them, the network of a
+    Each task has dense layers of its own. After each of them, the network of a
     task goes on with a weighted sum of the layers of all tasks, mostly with its own at
     the start.
 
@@ -77,7 +77,7 @@ class CrossStitch(MultiTaskModel):
                 dropout=dropout,
                 shared_input=number == 1,
                 name=f"layer_{number}",
-                dtype=self.dtype_policy,
+                **self.stack_arguments,
             )
             for number, units in enumerate(self.stitched_units, 1)
         ]
@@ -93,7 +93,7 @@ class CrossStitch(MultiTaskModel):
             output_units=1,
             dropout=dropout,
             name="tower",
-            dtype=self.dtype_policy,
+            **self.stack_arguments,
         )
         self.build_if_adapted()
 

@@ -32,11 +32,22 @@ class FeatureModel(TaskTrainer):
             one of: `{"target_attention": {"query": "item"}}`. Such a layer has an
             attribute `query`, the name of a feature that is no sequence, and takes
             `(items, query, mask, training)`.
+        activation: Keras activation of the hidden layers of experts, bottoms and
+            towers.
+        embedding_l2: float, at least 0. What it costs to look a vector up: this times
+            its squared norm, summed over the features and their lists, mean over the
+            examples. It acts on the rows of the batch alone.
+        kernel_l2: float, at least 0. Weight of the squared norm of the kernels of
+            experts, bottoms and towers.
+
+    Both costs belong to no task, so that no aggregator sees them: their gradients are
+    added to what it made of the others.
 
     Raises:
         ValueError: if `pooling` does not name every sequence, or names anything else;
-            if a `query` is no feature that has one vector; or if the trunk is an
-            `Interaction` and the features with ids differ in width.
+            if a `query` is no feature that has one vector; if the trunk is an
+            `Interaction` and the features with ids differ in width; if `activation` is
+            unknown; or if a number is negative.
         TypeError: if `trunk` or an entry of `pooling` is no layer, or none that pools.
     """
 
@@ -46,9 +57,20 @@ class FeatureModel(TaskTrainer):
         tasks: Sequence[Task],
         trunk: keras.layers.Layer | str | Mapping[str, Any] | None = None,
         pooling: Mapping[str, keras.layers.Layer | Mapping[str, Any]] | None = None,
+        activation: Any = "relu",
+        embedding_l2: float = 0.0,
+        kernel_l2: float = 0.0,
         **kwargs: Any,
     ):
         super().__init__(tasks, **kwargs)
+        for name, value in (("embedding_l2", embedding_l2), ("kernel_l2", kernel_l2)):
+            if value < 0:
+                raise ValueError(
+                    f"`{name}` must be at least 0. Received: {name}={value}."
+                )
+        self.activation = keras.activations.get(activation)
+        self.embedding_l2 = embedding_l2
+        self.kernel_l2 = kernel_l2
         if not isinstance(features, Preprocessor):
             features = Preprocessor(features)
         self.features = features
@@ -68,6 +90,20 @@ class FeatureModel(TaskTrainer):
     def own_embeddings(self) -> list[FeatureEmbedding]:
         """Embeddings whose tables have columns for each task."""
         return [layer for layer in self._embeddings if layer.copies > 1]
+
+    @property
+    def kernel_regularizer(self) -> keras.regularizers.Regularizer | None:
+        """That of experts, bottoms and towers."""
+        return keras.regularizers.L2(self.kernel_l2) if self.kernel_l2 else None
+
+    @property
+    def stack_arguments(self) -> dict[str, Any]:
+        """Arguments that experts, bottoms and towers have in common."""
+        return {
+            "activation": self.activation,
+            "kernel_regularizer": self.kernel_regularizer,
+            "dtype": self.dtype_policy,
+        }
 
     def count_parameters(self) -> int:
         """Number of trainable parameters beside the embedding tables."""
@@ -92,8 +128,10 @@ class FeatureModel(TaskTrainer):
         self, inputs: Mapping[str, tf.Tensor], training: bool
     ) -> dict[str, tf.Tensor]:
         """The vector of each feature, sequences pooled: `(batch, width)` by name."""
-        vectors = self.embedding.vectors(inputs)
-        sequences = self.embedding.sequences(inputs) if self.pooling else {}
+        vectors = self.embedding.vectors(inputs, training)
+        sequences = {}
+        if self.pooling:
+            sequences = self.embedding.sequences(inputs, training)
         for name, (items, mask) in sequences.items():
             layer = self.pooling[name]
             query = vectors[layer.query]
@@ -130,12 +168,24 @@ class FeatureModel(TaskTrainer):
             if not layer.built:
                 layer.build(self._tables)
         self.built = True
-        self.task_outputs(self.example_inputs(), training=False)
+        # Layers are built for a batch of any size, which `summary` then shows.
+        specs = {
+            name: tf.TensorSpec([None, *spec.shape[1:]], spec.dtype)
+            for name, spec in self.features.model_inputs().items()
+        }
+        with keras.StatelessScope():
+            outputs = tf.function(self.task_outputs, autograph=False)
+            outputs.get_concrete_function(specs, training=False)
 
     def build_if_adapted(self) -> None:
         """Builds at the end of a constructor; later, if the features come later."""
         if self.features.adapted:
             self.build()
+
+    def compute_output_shape(self, input_shape: Any = None) -> dict[str, Any]:
+        """Shape of the output of each task, for a batch of any size."""
+        del input_shape
+        return {task.name: (None,) for task in self.tasks}
 
     def get_build_config(self) -> dict[str, Any] | None:
         """Sizes of the embedding tables, which a saved model is built from."""
@@ -158,6 +208,9 @@ class FeatureModel(TaskTrainer):
             "tasks": [serialize(task) for task in self.tasks],
             "trunk": self.trunk and serialize(self.trunk),
             "pooling": {name: serialize(each) for name, each in self.pooling.items()},
+            "activation": keras.activations.serialize(self.activation),
+            "embedding_l2": self.embedding_l2,
+            "kernel_l2": self.kernel_l2,
         }
 
     @classmethod
@@ -203,6 +256,7 @@ class FeatureModel(TaskTrainer):
     def _make_embedding(self) -> FeatureEmbedding:
         return FeatureEmbedding(
             self.features.features,
+            l2=self.embedding_l2,
             allow_sequences=bool(self.pooling),
             name="embedding",
             dtype=self.dtype_policy,

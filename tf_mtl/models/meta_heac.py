@@ -97,7 +97,7 @@ class MetaHeac(PartlySharedModel):
             dropout=dropout,
             shared_input=True,
             name="expert",
-            dtype=self.dtype_policy,
+            **self.stack_arguments,
         )
         self.expert_gate, self.critic_gate = (
             TaskGate(units, gate_units, name=name, dtype=self.dtype_policy)
@@ -113,7 +113,7 @@ class MetaHeac(PartlySharedModel):
             dropout=dropout,
             shared_input=True,
             name="critic",
-            dtype=self.dtype_policy,
+            **self.stack_arguments,
         )
         self.build_if_adapted()
 

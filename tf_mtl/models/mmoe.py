@@ -82,7 +82,7 @@ class MMoE(MultiTaskModel):
             dropout=dropout,
             shared_input=True,
             name="expert",
-            dtype=self.dtype_policy,
+            **self.stack_arguments,
         )
         # Only gates by softmax take the initializer, as was checked.
         own = {"kernel_initializer": self.gate_initializer} if gate == "softmax" else {}
@@ -100,7 +100,7 @@ class MMoE(MultiTaskModel):
             output_units=1,
             dropout=dropout,
             name="tower",
-            dtype=self.dtype_policy,
+            **self.stack_arguments,
         )
         self.build_if_adapted()
 

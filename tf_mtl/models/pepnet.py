@@ -110,7 +110,7 @@ class PEPNet(MultiTaskModel):
             placement=placement,
             dropout=dropout,
             name="tower",
-            dtype=self.dtype_policy,
+            **self.stack_arguments,
         )
         self.gate = StackedDense(
             self.tower.num_gates,

@@ -125,7 +125,7 @@ class PLE(MultiTaskModel):
             output_units=1,
             dropout=dropout,
             name="tower",
-            dtype=self.dtype_policy,
+            **self.stack_arguments,
         )
         self.build_if_adapted()
 
@@ -228,7 +228,7 @@ class PLE(MultiTaskModel):
             dropout=self.dropout,
             shared_input=shared,
             name=name,
-            dtype=self.dtype_policy,
+            **self.stack_arguments,
         )
 
     def _make_gate(

@@ -12,6 +12,17 @@ from tf_mtl.models.base import MultiTaskModel, Shared
 from tf_mtl.models.partly_shared import PartlySharedModel, TaskSet
 from tf_mtl.tasks import Task
 
+# What the chain has of its model, and does not save itself.
+_OF_THE_MODEL = (
+    "features",
+    "tasks",
+    "trunk",
+    "pooling",
+    "activation",
+    "embedding_l2",
+    "kernel_l2",
+)
+
 
 @keras.saving.register_keras_serializable(package="tf_mtl")
 class ProbabilityChain(PartlySharedModel):
@@ -68,11 +79,7 @@ class ProbabilityChain(PartlySharedModel):
         # The base asks for the embedding of the model.
         self.model = model
         super().__init__(
-            model.features,
-            model.tasks,
-            trunk=model.trunk,
-            pooling=model.pooling,
-            **kwargs,
+            **{name: getattr(model, name) for name in _OF_THE_MODEL}, **kwargs
         )
         self.parents = dict(parents)
         self._links = _links(self.tasks, self.parents)
@@ -82,6 +89,8 @@ class ProbabilityChain(PartlySharedModel):
         """Builds the model, see `MultiTaskModel.build`."""
         known = self.get_build_config()
         self.model.build_from_config(known or {"tables": self.features.tables()})
+        # Keras prints the shapes of a layer that was built with an argument.
+        self.model.build(None)
         super().build(input_shape)
 
     def representations(
@@ -130,7 +139,7 @@ class ProbabilityChain(PartlySharedModel):
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         config = super().get_config()
-        for inherited in ("features", "tasks", "trunk", "pooling"):
+        for inherited in _OF_THE_MODEL:
             del config[inherited]
         model = keras.saving.serialize_keras_object(self.model)
         return {**config, "model": model, "parents": self.parents}

@@ -51,7 +51,7 @@ class SharedBottom(MultiTaskModel):
                 dropout=dropout,
                 shared_input=True,
                 name="bottom",
-                dtype=self.dtype_policy,
+                **self.stack_arguments,
             )
         self.tower = StackedMLP(
             len(self.tasks),
@@ -59,7 +59,7 @@ class SharedBottom(MultiTaskModel):
             output_units=1,
             dropout=dropout,
             name="tower",
-            dtype=self.dtype_policy,
+            **self.stack_arguments,
         )
         self.build_if_adapted()
 

@@ -49,7 +49,7 @@ class SingleTask(MultiTaskModel):
             output_units=1,
             dropout=dropout,
             name="tower",
-            dtype=self.dtype_policy,
+            **self.stack_arguments,
         )
         self.build_if_adapted()
 
@@ -62,7 +62,7 @@ class SingleTask(MultiTaskModel):
 
     def own_tensors(self, inputs: Mapping[str, tf.Tensor], training: bool) -> Shared:
         """The embeddings of each task."""
-        embedded = self.embedding(inputs)
+        embedded = self.embedding(inputs, training=training)
         return {"embedded": embedded if len(self.tasks) > 1 else embedded[None]}
 
     def task_inputs(self, shared: Shared, training: bool) -> tf.Tensor:
@@ -85,5 +85,9 @@ class SingleTask(MultiTaskModel):
     def _make_embedding(self) -> FeatureEmbedding:
         copies = len(self.tasks)
         return FeatureEmbedding(
-            self.features.features, copies, name="embedding", dtype=self.dtype_policy
+            self.features.features,
+            copies,
+            l2=self.embedding_l2,
+            name="embedding",
+            dtype=self.dtype_policy,
         )

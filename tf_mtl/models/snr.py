@@ -21,7 +21,7 @@ MODES = ("trans", "aver")
 class SNR(MultiTaskModel):
     """Sub-network routing, with a matrix on each connection.
 
-    Each layer has `num_sub_networks` dense ReLU layers. What the next one reads, and a
+    Each layer has `num_sub_networks` dense layers. What the next one reads, and a
     tower after the last, is a sum over all of them, each times a gate
     (`layers.HardConcreteGate`): in training random, drawn once per step for the whole
     batch, with a price on open gates; when served a constant, often exactly 0 or 1.
@@ -92,7 +92,7 @@ class SNR(MultiTaskModel):
                 dropout=dropout,
                 shared_input=number == 1,
                 name=f"sub_network_{number}",
-                dtype=self.dtype_policy,
+                **self.stack_arguments,
             )
             for number, units in enumerate(self.sub_network_units, 1)
         ]
@@ -114,7 +114,7 @@ class SNR(MultiTaskModel):
             output_units=1,
             dropout=dropout,
             name="tower",
-            dtype=self.dtype_policy,
+            **self.stack_arguments,
         )
         self.build_if_adapted()
 

@@ -1,6 +1,5 @@
-"""Split-MMoE and DRGrad: primary tasks with a branch of their own and a shared half."""
+"""Split-MMoE: primary tasks with a branch of their own and a shared half."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -14,8 +13,10 @@ from tf_mtl.gradients.replicas import replica_sum
 from tf_mtl.layers import PersonalGate, SoftmaxGate, StackedMLP, mix
 from tf_mtl.models.base import MultiTaskModel, Shared
 from tf_mtl.models.losses import present_tasks
+from tf_mtl.models.parts import config_of, revived
 from tf_mtl.models.passes import Route
 from tf_mtl.models.registry import register
+from tf_mtl.models.task_experts import owners_of, streams_of
 from tf_mtl.names import unknown_name_error
 from tf_mtl.routing import Router, Routes, Updater
 from tf_mtl.tasks import Task, read_targets
@@ -28,16 +29,16 @@ Level = Literal["tower_input", "tower_params", "both"]
 class SplitMMoE(MultiTaskModel):
     """MMoE in which every primary task has two towers on two mixtures.
 
-    All gates mix one pool of experts. A gate of its own gives each primary task a
-    dedicated vector; one more gate gives the shared vector of all tasks. A primary task
-    has a tower on each, whose logits an `Updater` adds; a secondary task has one tower,
-    on the shared vector. All towers have the same widths, and both vectors the width of
-    an expert, so that a `Router` can compare what arrives at them.
+    Gates mix one pool of experts. A gate of its own gives each primary task a dedicated
+    vector; one more gate gives the shared vector of all tasks. A primary task has a
+    tower on each, whose logits an `Updater` adds; a secondary task has one tower, on
+    the shared vector. All towers have the same widths, and both vectors the width of an
+    expert, so that a `Router` can compare what arrives at them.
 
     Tasks with `Task(primary=True)` are primary.
 
     With a `Gramian` method on `surface="representation"` the representation is the
-    output of the experts and the shared vector.
+    output of the shared experts and the shared vector.
 
     Args:
         features: see `MultiTaskModel`. The embeddings of those with `personal=True`
@@ -45,27 +46,31 @@ class SplitMMoE(MultiTaskModel):
         tasks: see `MultiTaskModel`.
         num_experts: int. Default: one more than tasks, at least 4.
         expert_units: widths of the layers of each expert.
-        num_dedicated_experts: int. Further experts that only the gates of primary
-            tasks see.
+        num_dedicated_experts: int. Further experts of each primary task, which its gate
+            alone sees, so that they are private.
         tower_units: widths of the hidden layers of each tower.
-        router: `Router`, a dict of its arguments such as `{"reading": "literal"}`, or
-            its config; routes gradients between the towers. None: each tower gets its
-            own.
-        updater: `Updater`, a dict of its arguments such as `{"rule": "softmax_sum"}`,
-            or its config; adds the two logits of a primary task. None: both count one
-            half.
+        router: `Router`, a dict of its arguments such as `{"reading": "literal"}`, its
+            config, or True for one with default arguments; routes gradients between the
+            towers. None or False: each tower gets its own.
+        updater: `Updater`, given likewise, such as `{"rule": "softmax_sum"}`; adds the
+            two logits of a primary task. None or False: both count one half.
         level: what is routed. `"tower_input"`: the gradients at the inputs of the
             towers, so that all below takes the routed sum; the towers take their own
             gradient. `"tower_params"`: the gradients of the towers' variables; all
-            below takes the plain gradient. `"both"`.
-        personal_gate: bool. Whether a `PersonalGate` rescales the shared vector.
+            below takes the plain gradient. `"both"`. An updater goes by the norms of
+            what is routed: with `"tower_params"` those of variables, as the paper's
+            sigma; with `"both"` those at the inputs.
+        personal_gate: `PersonalGate`, given likewise, such as `{"hidden_units": 32,
+            "stop_gradient": True}`; rescales the shared vector. None or False: nothing
+            does.
         dropout: float in `[0, 1)`, after each hidden layer.
 
     Raises:
         ValueError: if no task is primary, a number is out of range, a personal gate has
-            no personal feature, an updater that learns has no router to learn from, or
-            a dict names unknown arguments.
-        TypeError: if `router` or `updater` is none of the above.
+            no personal feature, an updater that learns has no router to learn from, a
+            level other than the default has no router or one with `per_example=True`,
+            or a dict names unknown arguments.
+        TypeError: if `router`, `updater` or `personal_gate` is none of the above.
 
     Reference:
         Liu et al., Direct Routing Gradient (DRGrad): A Personalized Information Surgery
@@ -81,10 +86,10 @@ class SplitMMoE(MultiTaskModel):
         expert_units: Sequence[int] = (256, 128),
         num_dedicated_experts: int = 0,
         tower_units: Sequence[int] = (64,),
-        router: Router | Mapping[str, Any] | None = None,
-        updater: Updater | Mapping[str, Any] | None = None,
+        router: Router | Mapping[str, Any] | bool | None = None,
+        updater: Updater | Mapping[str, Any] | bool | None = None,
         level: Level = "tower_input",
-        personal_gate: bool = False,
+        personal_gate: PersonalGate | Mapping[str, Any] | bool | None = None,
         dropout: float = 0.0,
         **kwargs: Any,
     ):
@@ -97,8 +102,6 @@ class SplitMMoE(MultiTaskModel):
                 f"{[task.name for task in self.tasks]}, none with primary=True. "
                 "Pass Task(..., primary=True) for those that matter most."
             )
-        if level not in get_args(Level):
-            raise unknown_name_error("level", level, get_args(Level))
         if num_dedicated_experts < 0:
             raise ValueError(
                 "`num_dedicated_experts` must be at least 0. "
@@ -112,23 +115,25 @@ class SplitMMoE(MultiTaskModel):
         self.tower_units = tuple(tower_units)
         self.level = level
         self.dropout = dropout
-        self.router = _revived(router, Router)
-        self.updater = _revived(updater, Updater) or Updater("fixed", name="updater")
+        self.router = revived("router", router, Router)
+        self.updater = revived("updater", updater, Updater, name="updater")
+        self.updater = self.updater or Updater("fixed", name="updater")
+        self._check_level()
         if self.router is None and self.updater.rule != "fixed":
             raise ValueError(
                 "`updater` learns from the gradients that a router passes. Received: "
                 f"rule={self.updater.rule!r} without `router`. Pass router=Router(), "
-                "or leave `updater` out."
+                "or updater=None."
             )
         self.personal_gate = self._make_personal_gate(personal_gate)
-        self.expert = StackedMLP(
-            num_experts + num_dedicated_experts,
-            self.expert_units,
-            dropout=dropout,
-            shared_input=True,
-            name="expert",
-            dtype=self.dtype_policy,
-        )
+        self.expert = self._make_expert(num_experts, "expert")
+        # Place among the primary tasks of the one that each dedicated expert is of.
+        self._owners = owners_of([num_dedicated_experts] * len(self.primaries))
+        self.dedicated_expert = None
+        if self._owners:
+            self.dedicated_expert = self._make_expert(
+                len(self._owners), "dedicated_expert"
+            )
         self.shared_gate = SoftmaxGate(
             1, num_experts, name="shared_gate", dtype=self.dtype_policy
         )
@@ -144,7 +149,7 @@ class SplitMMoE(MultiTaskModel):
             output_units=1,
             dropout=dropout,
             name="tower",
-            dtype=self.dtype_policy,
+            **self.stack_arguments,
         )
         self.build_if_adapted()
 
@@ -160,35 +165,45 @@ class SplitMMoE(MultiTaskModel):
 
     def slice_tasks(self, variable: keras.Variable) -> tuple[int, ...]:
         """Index of the task that each slice of a stacked variable belongs to."""
-        gates = {id(weight) for weight in self.dedicated_gate.weights}
-        return tuple(self.primaries) if id(variable) in gates else self.tower_tasks
+        if any(variable is weight for weight in self.dedicated_gate.weights):
+            return tuple(self.primaries)
+        if self.dedicated_expert is not None and any(
+            variable is weight for weight in self.dedicated_expert.weights
+        ):
+            return tuple(self.primaries[place] for place in self._owners)
+        return self.tower_tasks
 
     def representations(
         self, inputs: Mapping[str, tf.Tensor], training: bool
     ) -> Shared:
-        """Experts, what the dedicated gates read, and the shared vector."""
+        """Shared experts, what is read of the embedded features, the shared vector."""
         vectors = self.feature_vectors(inputs, training)
         embedded = self.join(vectors, training)
         experts = self.expert(embedded, training=training)
-        pool = experts[: self.num_experts]
-        shared = mix(tf.cast(self.shared_gate(embedded), pool.dtype), pool)[0]
+        shared = mix(tf.cast(self.shared_gate(embedded), experts.dtype), experts)[0]
         if self.personal_gate is not None:
             personal = [vectors[f.name] for f in self.features.features if f.personal]
             shared = self.personal_gate(shared, tf.concat(personal, axis=-1))
-        return {"experts": experts, "gate": embedded, "shared": shared}
+        return {"experts": experts, "embedded": embedded, "shared": shared}
 
     def task_inputs(self, shared: Shared, training: bool) -> tf.Tensor:
         """Dedicated vectors, then the shared vector for each tower on it."""
-        experts, gate, vector = shared["experts"], shared["gate"], shared["shared"]
+        experts, embedded = shared["experts"], shared["embedded"]
+        vector = shared["shared"]
         if vector.shape.rank == 3:  # A copy for each task.
-            experts, gate = (
-                _take(tensor, self.primaries) for tensor in (experts, gate)
+            experts, embedded = (
+                _take(tensor, self.primaries) for tensor in (experts, embedded)
             )
             vector = _take(vector, self.branch_tasks)
         else:
             vector = tf.repeat(vector[None], len(self.tasks), axis=0)
-        weights = tf.cast(self.dedicated_gate(gate), experts.dtype)
-        dedicated = mix(weights, experts)
+        weights = tf.cast(self.dedicated_gate(embedded), experts.dtype)
+        dedicated = mix(weights[..., : self.num_experts], experts)
+        if self.dedicated_expert is not None:
+            if embedded.shape.rank == 3:
+                embedded = streams_of(embedded, self._owners)
+            own = self.dedicated_expert(embedded, training=training)
+            dedicated += self._mix_own(weights[..., self.num_experts :], own)
         return tf.concat([dedicated, vector], axis=0)
 
     def towers(self, task_inputs: tf.Tensor, training: bool) -> tf.Tensor:
@@ -262,7 +277,8 @@ class SplitMMoE(MultiTaskModel):
         )
         flat = tf.reshape(at_vector, [len(self.tasks), -1])
         total = tf.matmul(flat, flat, transpose_b=True)
-        gates = tf.transpose(self.dedicated_gate(shared["gate"]), [1, 0, 2])
+        weights = self.dedicated_gate(shared["embedded"])[..., : self.num_experts]
+        gates = tf.transpose(weights, [1, 0, 2])
         by_row = tf.transpose(dedicated, [1, 0, 2])
         products = tf.matmul(by_row, by_row, transpose_b=True)
         products *= tf.matmul(gates, gates, transpose_b=True)
@@ -273,33 +289,81 @@ class SplitMMoE(MultiTaskModel):
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        serialize = keras.saving.serialize_keras_object
         return {
             **super().get_config(),
             "num_experts": self.num_experts,
             "expert_units": self.expert_units,
             "num_dedicated_experts": self.num_dedicated_experts,
             "tower_units": self.tower_units,
-            "router": self.router and serialize(self.router),
-            "updater": serialize(self.updater),
+            "router": self.router and config_of(self.router),
+            "updater": config_of(self.updater),
             "level": self.level,
-            "personal_gate": self.personal_gate is not None,
+            "personal_gate": self.personal_gate and config_of(self.personal_gate),
             "dropout": self.dropout,
         }
 
     # -- parts -------------------------------------------------------------------
 
-    def _make_personal_gate(self, is_wanted: bool) -> PersonalGate | None:
-        if not is_wanted:
-            return None
-        personal = [f for f in self.features.features if f.personal]
-        if not personal:
+    def _check_level(self) -> None:
+        """Refuses a level that is unknown, or that the router cannot have."""
+        if self.level not in get_args(Level):
+            raise unknown_name_error("level", self.level, get_args(Level))
+        if self.level == "tower_input":
+            return
+        if self.router is None:
+            raise ValueError(
+                "`level` says where a router routes. Received: "
+                f"level={self.level!r} without `router`. Pass router=Router(), or "
+                "leave `level` out."
+            )
+        if self.router.per_example:
+            raise ValueError(
+                "`level` must be 'tower_input' for a router with per_example=True: "
+                "the gradient of a variable is a sum over the batch. Received: "
+                f"level={self.level!r}."
+            )
+
+    def _make_expert(self, count: int, name: str) -> StackedMLP:
+        return StackedMLP(
+            count,
+            self.expert_units,
+            dropout=self.dropout,
+            shared_input=True,
+            name=name,
+            **self.stack_arguments,
+        )
+
+    def _mix_own(self, weights: tf.Tensor, experts: tf.Tensor) -> tf.Tensor:
+        """Mixtures of the experts of each primary task, `(num_primary, batch, units)`.
+
+        Args:
+            weights: tensor of shape `(num_primary, batch, num_dedicated_experts)`.
+            experts: tensor of shape `(num_primary * num_dedicated_experts, batch,
+                units)`: those of the first task, then of the second.
+        """
+        parts, count = tf.unstack(experts), self.num_dedicated_experts
+        return tf.add_n(
+            [
+                weight[..., None] * tf.stack(parts[place::count])
+                for place, weight in enumerate(tf.unstack(weights, axis=-1))
+            ]
+        )
+
+    def _make_personal_gate(self, given: Any) -> PersonalGate | None:
+        gate: PersonalGate | None = revived(
+            "personal_gate",
+            given,
+            PersonalGate,
+            name="personal_gate",
+            dtype=self.dtype_policy,
+        )
+        if gate is not None and not any(f.personal for f in self.features.features):
             raise ValueError(
                 "`personal_gate` needs features with `personal=True`. Received: "
                 f"{[f.name for f in self.features.features]}, none of which is. Mark "
-                "user, item and author, or pass personal_gate=False."
+                "user, item and author, or pass personal_gate=None."
             )
-        return PersonalGate(name="personal_gate", dtype=self.dtype_policy)
+        return gate
 
     @property
     def _sizes(self) -> list[int]:
@@ -327,71 +391,8 @@ class SplitMMoE(MultiTaskModel):
         return routes, found
 
 
-@register("drgrad")
-@keras.saving.register_keras_serializable(package="tf_mtl")
-class DRGrad(SplitMMoE):
-    """Split-MMoE with router, updater and, where features are personal, the gate.
-
-    Args:
-        features: see `SplitMMoE`.
-        tasks: see `SplitMMoE`.
-        router: see `SplitMMoE`. None: `Router()`.
-        updater: see `SplitMMoE`. None: `Updater()`.
-        personal_gate: bool. None: True if a feature is personal.
-        **kwargs: see `SplitMMoE`.
-
-    Reference:
-        Liu et al., Direct Routing Gradient (DRGrad): A Personalized Information Surgery
-        for Multi-Task Learning (MTL) Recommendations, AAAI 2025, arXiv:2510.09643.
-    """
-
-    def __init__(
-        self,
-        features: Preprocessor | Sequence[Feature],
-        tasks: Sequence[Task],
-        router: Router | Mapping[str, Any] | None = None,
-        updater: Updater | Mapping[str, Any] | None = None,
-        personal_gate: bool | None = None,
-        **kwargs: Any,
-    ):
-        if personal_gate is None:
-            specs = features if isinstance(features, Sequence) else features.features
-            personal_gate = any(feature.personal for feature in specs)
-        super().__init__(
-            features,
-            tasks,
-            router=router or Router(),
-            updater=updater or Updater(name="updater"),
-            personal_gate=personal_gate,
-            **kwargs,
-        )
-
-
 def _take(tensor: tf.Tensor, places: Sequence[int]) -> tf.Tensor:
     """Slices of the first axis. The gradient of a gather would be `IndexedSlices`."""
     if not places:
         return tensor[:0]
     return tf.stack([tensor[place] for place in places])
-
-
-def _revived(value: Any, cls: type) -> Any:
-    """The object that is given as such, by its arguments, or by its Keras config."""
-    argument = cls.__name__.lower()
-    if isinstance(value, Mapping):
-        if "class_name" in value:
-            value = keras.saving.deserialize_keras_object(value)
-        else:
-            known = sorted(inspect.signature(cls).parameters.keys() - {"kwargs"})
-            unknown = sorted(value.keys() - known)
-            if unknown:
-                raise ValueError(
-                    f"`{argument}` must name arguments of {cls.__name__}: {known}. "
-                    f"Received: {unknown}."
-                )
-            value = cls(**value)
-    if value is not None and not isinstance(value, cls):
-        raise TypeError(
-            f"`{argument}` must be a {cls.__name__}, a dict of its arguments, its "
-            f"config or None. Received: {value!r}."
-        )
-    return value

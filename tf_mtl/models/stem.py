@@ -83,6 +83,7 @@ class STEM(MultiTaskModel):
         self.task_embedding = FeatureEmbedding(
             self.features.features,
             num_tasks,
+            l2=self.embedding_l2,
             name="task_embedding",
             dtype=self.dtype_policy,
         )
@@ -92,14 +93,14 @@ class STEM(MultiTaskModel):
             dropout=dropout,
             shared_input=True,
             name="shared_expert",
-            dtype=self.dtype_policy,
+            **self.stack_arguments,
         )
         self.task_expert = StackedMLP(
             len(self._owners),
             self.expert_units,
             dropout=dropout,
             name="task_expert",
-            dtype=self.dtype_policy,
+            **self.stack_arguments,
         )
         self.gate = make_gate(
             gate,
@@ -115,7 +116,7 @@ class STEM(MultiTaskModel):
             output_units=1,
             dropout=dropout,
             name="tower",
-            dtype=self.dtype_policy,
+            **self.stack_arguments,
         )
         self.build_if_adapted()
 
@@ -134,7 +135,7 @@ class STEM(MultiTaskModel):
 
     def own_tensors(self, inputs: Mapping[str, tf.Tensor], training: bool) -> Shared:
         """The stream of each task."""
-        streams = self.task_embedding(inputs)
+        streams = self.task_embedding(inputs, training=training)
         return {"streams": streams if len(self.tasks) > 1 else streams[None]}
 
     def task_inputs(self, shared: Shared, training: bool) -> tf.Tensor:

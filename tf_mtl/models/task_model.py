@@ -77,9 +77,17 @@ class TaskModel(ResumableModel, abc.ABC):
     def route_fn(self, present: tf.Tensor, scale: tf.Tensor) -> Route | None:
         """What routes gradients between towers in a step; None if nothing does.
 
+        The page `docs/routing.md` has an example.
+
         Args:
-            present: bool tensor of shape `(num_tasks,)`.
+            present: bool tensor of shape `(num_tasks,)`. False for a task with no known
+                label in this batch.
             scale: float32 scalar, scale of the losses.
+
+        Returns:
+            function of the gradients at the inputs of the towers, `(num_towers, batch,
+            units)`, and of those of all trainable variables by what is above; it
+            returns both as they are to be used.
         """
         del present, scale
         return None

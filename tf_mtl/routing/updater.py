@@ -154,6 +154,12 @@ class Updater(keras.layers.Layer):
         """
         return self.branch_weights() < _DEAD_WEIGHT
 
+    def compute_output_shape(
+        self, input_shape: Sequence[int | None]
+    ) -> tuple[int | None, ...]:
+        """Shape of the output for the shapes of the inputs."""
+        return (input_shape[0], input_shape[2])
+
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {
