@@ -20,6 +20,7 @@ def distance(a: Statistics, b: Statistics) -> float:
     Of strings: the largest difference of the frequencies of a value (L-infinity). Of
     numbers: the Jensen-Shannon divergence in bits between the shares of values in ten
     buckets, which have equal counts in `b`. 1 if one has strings and one numbers.
+    Numbers without quantiles count as without values.
     """
     if is_string(a) != is_string(b):
         return 1.0
@@ -68,14 +69,17 @@ def _frequency_changes(a: Statistics, b: Statistics) -> dict[str, float]:
 
 def _borders(found: Statistics) -> np.ndarray:
     """Borders of the buckets of equal counts; none without values."""
-    buckets = found.num_stats.histograms[0].buckets
+    # TFX writes a histogram of equal widths too.
+    quantiles = [h for h in found.num_stats.histograms if h.type == h.QUANTILES]
+    buckets = quantiles[0].buckets if quantiles else []
     lows = [bucket.low_value for bucket in buckets]
     return np.array([*lows, buckets[-1].high_value] if lows else [])
 
 
 def _shares(borders: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Shares of values up to the first edge, between edges, and above the last."""
-    below = np.searchsorted(borders, edges, side="right") / len(borders)
+    # Between borders counts rise evenly; of equal borders the last one holds.
+    below = np.interp(edges, borders, np.linspace(0.0, 1.0, len(borders)))
     return np.diff(np.concatenate([[0.0], below, [1.0]]))
 
 

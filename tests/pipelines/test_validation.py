@@ -162,3 +162,40 @@ def test_distance_of_numbers_is_that_of_their_shares():
 def test_schema_can_be_read_by_people():
     text = text_format.MessageToString(infer())
     assert 'name: "city"' in text
+
+
+def quantiles_as_of_tfx(values):
+    """Statistics with a histogram of equal widths first, and ten quantiles."""
+    [found] = make_statistics({"x": values}).features
+    del found.num_stats.histograms[:]
+    widths = found.num_stats.histograms.add(type="STANDARD")
+    counts, edges = np.histogram(values, bins=10)
+    borders = np.quantile(values, np.linspace(0, 1, 11))
+    histogram = found.num_stats.histograms.add(type="QUANTILES")
+    for low, high, count in zip(edges, edges[1:], counts, strict=False):
+        widths.buckets.add(low_value=low, high_value=high, sample_count=count)
+    for low, high in zip(borders, borders[1:], strict=False):
+        count = len(values) / 10
+        histogram.buckets.add(low_value=low, high_value=high, sample_count=count)
+    return found
+
+
+def test_distance_takes_the_quantiles_among_histograms():
+    even = np.linspace(0.0, 1.0, 5001)
+    # Most values are near 0 now; the borders of equal widths are the same.
+    found = [quantiles_as_of_tfx(values) for values in (even, even**4)]
+    assert distance(found[1], found[0]) > 0.1
+
+
+def test_ten_coarse_quantiles_of_like_rows_are_near():
+    rows = np.random.default_rng(0).lognormal(size=(2, 5000))
+    first, second = map(quantiles_as_of_tfx, rows)
+    assert distance(first, second) < 0.01
+
+
+def test_numbers_without_quantiles_count_as_without_values():
+    found = quantiles_as_of_tfx([1.0, 2.0, 3.0])
+    bare = quantiles_as_of_tfx([1.0, 2.0, 3.0])
+    del bare.num_stats.histograms[1]
+    assert distance(bare, bare) == 0.0
+    assert distance(bare, found) == distance(found, bare) == 1.0
