@@ -7,7 +7,7 @@ import inspect
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from pipelines import fingerprints
 from pipelines.definition import Channel, Component, Context, Pipeline, Previous
@@ -61,9 +61,11 @@ def run(
 
     Raises:
         BlockingIOError: if another run is going on in `root`.
+        ValueError: if `root` holds runs of another pipeline.
         Exception: what a component raises, with its name in a note.
     """
     with _locked(root), contextlib.closing(Store(root)) as store:
+        check_root(root, pipeline, (run.pipeline for run in store.runs()))
         for number in store.interrupt_unfinished():
             _remove(root, number)
         return _Run(pipeline, root, store, beam_options, cache, report).run()
@@ -181,6 +183,27 @@ class _Run:
             self.store.fail_execution(number, state, str(error))
             _remove(self.root, number)
             raise
+
+
+def check_root(root: pathlib.Path, pipeline: Pipeline, known: Iterable[str]) -> None:
+    """Refuses a folder that holds runs of another pipeline.
+
+    Components of two pipelines go by the same names, and push to the same folder.
+
+    Args:
+        root: the folder.
+        pipeline: the pipeline to run there.
+        known: names of the pipelines that have runs there.
+
+    Raises:
+        ValueError: if there is another one.
+    """
+    others = sorted({*known} - {pipeline.name})
+    if others:
+        raise ValueError(
+            f"`root` must hold runs of one pipeline. Received: root={str(root)!r} for "
+            f"{pipeline.name!r}, with runs of {others}. Take another folder."
+        )
 
 
 def cache_key(component: Component, inputs: Mapping[str, Artifact | None]) -> str:

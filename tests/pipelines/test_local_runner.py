@@ -113,6 +113,14 @@ def test_failure_names_the_component_and_leaves_nothing(folder):
     ]
 
 
+def test_root_of_another_pipeline_is_refused(folder):
+    run(folder)
+    other = Pipeline("other", make_pipeline(folder).components)
+    with pytest.raises(ValueError, match=r"'other', with runs of \['toy'\]"):
+        local.run(other, folder / "root")
+    assert run(folder).executed == ()
+
+
 def test_missing_file_is_named(folder):
     (folder / "in.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"in\.txt"):
