@@ -120,6 +120,28 @@ def test_drift_of_numbers_is_measured():
     assert line.endswith("(mean 49.5 before, 99.5 now).")
 
 
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_share_of_missing_numbers_may_drift(missing):
+    ages = [float(age) for age in range(99)]
+    before = {**ROWS, "age": [*ages, missing]}
+    schema = infer(before)
+    assert lines(before, schema, previous=before) == []
+    [line] = lines({**ROWS, "age": [1.0] + [missing] * 99}, schema, previous=before)
+    assert line.startswith("age: Drift from the run before is 0.")
+    assert line.endswith("(missing 1.0% before, 99.0% now).")
+
+
+def test_share_of_missing_strings_may_drift():
+    before = {**ROWS, "city": [None, *ROWS["city"][1:]]}
+    schema = infer(before)
+    assert lines(before, schema, previous=before) == []
+    rows = {**ROWS, "city": [None] * 51 + ROWS["city"][51:]}
+    assert lines(rows, schema, previous=before) == [
+        "city: Drift from the run before is 0.500, allowed 0.100 "
+        "(missing 1.0% before, 51.0% now)."
+    ]
+
+
 def test_skew_is_measured_from_the_training_split():
     [line] = lines({**ROWS, "age": [0] * 100}, training=ROWS)
     assert line.startswith("age: Skew from the training split is ")
