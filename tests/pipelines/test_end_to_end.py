@@ -256,3 +256,30 @@ def test_values_that_are_missing_are_so_for_the_graph(resumed):
     examples = [example.SerializeToString(), b""]
     parsed = tf.io.parse_example(examples, made.parsing_spec())
     assert list(made(parsed)["sex"].numpy()) == [ids[0], 0]
+
+
+def test_temporary_files_of_transform_lie_where_workers_reach(
+    resumed, tmp_path, monkeypatch
+):
+    import tensorflow_transform.beam as tft_beam
+
+    seen = []
+
+    def context(temp_dir):
+        seen.append(pathlib.Path(temp_dir))
+        raise InterruptedError
+
+    monkeypatch.setattr(tft_beam, "Context", context)
+    transform = run.load("census_income", tmp_path, "").components[4]
+    outputs = {name: tmp_path / name for name in transform.OUTPUTS}
+    for output in outputs.values():
+        output.mkdir()
+    inputs = {
+        "examples": resumed.outputs["CsvExampleGen", "examples"].path,
+        "schema": resumed.outputs["SchemaGen", "schema"].path,
+    }
+    with pytest.raises(InterruptedError):
+        transform.execute(Context(inputs, outputs, local.BEAM_OPTIONS))
+    [temporary] = seen
+    assert temporary.parent == tmp_path
+    assert not temporary.exists()
