@@ -42,6 +42,7 @@ def validate(
     schema: schema_pb2.Schema,
     training: DatasetFeatureStatistics | None = None,
     previous: DatasetFeatureStatistics | None = None,
+    compare_columns: bool = False,
 ) -> anomalies_pb2.Anomalies:
     """Compares statistics with a schema, with another split, and with an earlier run.
 
@@ -50,6 +51,8 @@ def validate(
         schema: what to expect. Distances are measured for features with a comparator.
         training: statistics of the split to measure skew from; None measures none.
         previous: statistics of this split in an earlier run; None measures no drift.
+        compare_columns: bool. Whether a column that is not in `previous`, is there only or
+            has another type there is an anomaly, whatever the schema says.
 
     Returns:
         The anomalies of all features, and what was measured.
@@ -57,6 +60,8 @@ def validate(
     anomalies = anomalies_pb2.Anomalies(baseline=schema)
     found = {f.path.step[0]: f for f in statistics.features}
     findings = list(_check_columns(found, schema))
+    if compare_columns and previous is not None:
+        findings += _compare_columns(found, _by_name(previous))
     for feature in schema.feature:
         if feature.name not in found:
             continue
@@ -102,13 +107,34 @@ def _check_columns(
             yield Finding(name, _Info.SCHEMA_MISSING_COLUMN, "Column dropped", text)
 
 
+
+def _compare_columns(
+    found: dict[str, Statistics], earlier: dict[str, Statistics]
+) -> Iterator[Finding]:
+    for name in sorted(found.keys() - earlier.keys()):
+        text = "The column was not in the run before."
+        yield Finding(name, _Info.SCHEMA_NEW_COLUMN, "New column", text)
+    for name in sorted(earlier.keys() - found.keys()):
+        text = "The column was in the run before."
+        yield Finding(name, _Info.SCHEMA_MISSING_COLUMN, "Column dropped", text)
+    for name in sorted(found.keys() & earlier.keys()):
+        before, now = (_type_name(each[name]) for each in (earlier, found))
+        if before != now:
+            text = f"The type was {before} in the run before, it is {now}."
+            kind = _Info.UNEXPECTED_DATA_TYPE
+            yield Finding(name, kind, "Unexpected data type", text)
+
+
 def _unexpected_type(found: Statistics, feature: schema_pb2.Feature) -> Finding:
-    text = (
-        f"Expected {schema_pb2.FeatureType.Name(feature.type)}, found "
-        f"{schema_pb2.FeatureType.Name(TYPES[found.type])}."
-    )
+    expected = schema_pb2.FeatureType.Name(feature.type)
+    text = f"Expected {expected}, found {_type_name(found)}."
     kind = _Info.UNEXPECTED_DATA_TYPE
     return Finding(feature.name, kind, "Unexpected data type", text)
+
+
+def _type_name(found: Statistics) -> str:
+    return schema_pb2.FeatureType.Name(TYPES[found.type])
+
 
 
 def _check_values(

@@ -23,7 +23,10 @@ def make_pipeline(folder, schema_file=None):
         else SchemaGen(statistics.outputs["statistics"], "train", 10, 0.05, 0.3, 0.3)
     )
     validator = ExampleValidator(
-        statistics.outputs["statistics"], schema.outputs["schema"], "train"
+        statistics.outputs["statistics"],
+        schema.outputs["schema"],
+        "train",
+        compare_columns=schema_file is None,
     )
     return Pipeline("data", [examples, statistics, schema, validator])
 
@@ -32,6 +35,12 @@ def write_rows(folder, ages=range(40), cities=("Oslo", "Rome")):
     rows = [f"{age}, {cities[i % len(cities)]}\n" for i, age in enumerate(ages)]
     (folder / "train.csv").write_text("age,city\n" + "".join(rows))
     (folder / "eval.csv").write_text("age,city\n" + "".join(rows[4:]))
+
+
+def write_ages(folder, ages):
+    text = "\n".join(["age", *map(str, ages)])
+    (folder / "train.csv").write_text(text)
+    (folder / "eval.csv").write_text(text)
 
 
 @pytest.fixture
@@ -113,6 +122,21 @@ def test_drifting_feature_stops_until_it_is_back(folder):
         assert "ExampleValidator: 2 anomalies in the examples." in result.reason
         assert "train: age: Drift from the run before is 1.000" in result.reason
     write_rows(folder, ages=range(1, 41))
+    assert run(folder).reason is None
+
+
+def test_dropped_column_stops_until_the_schema_is_kept(folder):
+    run(folder)
+    write_ages(folder, range(40))
+    result = run(folder)
+    assert "ExampleValidator: 2 anomalies" in result.reason
+    assert "train: city: The column was in the run before." in result.reason
+    kept = folder / "kept.pbtxt"
+    schema = result.outputs["SchemaGen", "schema"].path / layout.SCHEMA
+    kept.write_text(schema.read_text())
+    assert run(folder, schema_file=kept).reason is None
+    # The column is accepted: for the next rows the inferred schema will do again.
+    write_ages(folder, range(1, 41))
     assert run(folder).reason is None
 
 

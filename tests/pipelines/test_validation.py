@@ -62,6 +62,26 @@ def test_columns_that_come_or_go_are_named():
     ]
 
 
+def test_columns_may_be_compared_with_the_run_before():
+    rows = {"age": [0.5] * 100, "zip": [1] * 100}
+    schema = infer(rows)
+    assert not any("column" in line for line in lines(rows, schema, previous=ROWS))
+    anomalies = validation.validate(
+        make_statistics(rows),
+        schema,
+        previous=make_statistics(ROWS),
+        compare_columns=True,
+    )
+    found = validation.describe(anomalies)
+    assert found[0].startswith(
+        "age: The type was INT in the run before, it is FLOAT."
+    )
+    assert found[1:] == [
+        "city: The column was in the run before.",
+        "zip: The column was not in the run before.",
+    ]
+
+
 def test_other_type_is_named():
     assert lines({**ROWS, "age": [b"young"] * 100}) == [
         "age: Expected INT, found BYTES."
