@@ -2,8 +2,8 @@ r"""Runs a pipeline.
 
 Files and records are kept in --root. What did not change since an earlier run is taken
 from there; a run that was killed goes on where it was when it is started again.
-Exit code: 0, 1 where a component stopped the pipeline (the reason is printed), 2 after
-an error of the user.
+Exit code: 0, 3 where a component stopped the pipeline (the reason is printed), 2 after
+an error of the user, 1 after any other error.
 
 Example:
   python -m pipelines.run --pipeline=census_income --data_dir=census
@@ -13,6 +13,7 @@ import importlib
 import json
 import pathlib
 import sys
+from typing import Any
 
 from absl import flags
 
@@ -24,7 +25,8 @@ from tf_mtl.names import unknown_name_error
 _FOLDER = pathlib.Path(__file__).parent
 NAMES = tuple(sorted(path.parent.name for path in _FOLDER.glob("*/pipeline.py")))
 
-_STOPPED = 1
+# Python itself ends with 1.
+_STOPPED = 3
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -88,7 +90,21 @@ def load(
     if name not in NAMES:
         raise unknown_name_error("pipeline", name, NAMES)
     configs = importlib.import_module(f"pipelines.{name}.configs")
-    return configs.make_pipeline(root, data_dir, **json.loads(values))
+    return configs.make_pipeline(root, data_dir, **_parse(values))
+
+
+def _parse(text: str) -> dict[str, Any]:
+    found, reason = None, ""
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        reason = f": {error}"
+    if not isinstance(found, dict):
+        raise ValueError(
+            "`config` must be a JSON object of values of configs.py, such as "
+            f'{{"num_requests": 2}}. Received: {text}{reason}.'
+        )
+    return found
 
 
 if __name__ == "__main__":

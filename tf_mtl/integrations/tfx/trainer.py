@@ -1,5 +1,6 @@
 """What the `run_fn` of a TFX Trainer does: train by a config, export for serving."""
 
+import dataclasses
 import pathlib
 import shutil
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from tf_mtl.experiments.fitting import evaluate, fit_best, make_model
 from tf_mtl.features import Feature
 from tf_mtl.files import write_json
 from tf_mtl.integrations.tfx.features import TransformedFeatures
+from tf_mtl.names import unknown_name_error
 from tf_mtl.tasks import Task
 
 # Rows that are parsed at a time.
@@ -48,9 +50,17 @@ def train(
             of the transformed columns.
         tasks: the tasks; labels, masks and weights are transformed columns.
         columns: names of the raw columns that a request has.
+
+    Raises:
+        ValueError: if a value has a name that `TrainConfig` does not have.
     """
     hyperparameters = (fn_args.hyperparameters or {}).get("values", {})
-    config = TrainConfig(**{**fn_args.custom_config, **hyperparameters})
+    choices = {**fn_args.custom_config, **hyperparameters}
+    known = [field.name for field in dataclasses.fields(TrainConfig)]
+    for name in choices:
+        if name not in known:
+            raise unknown_name_error("custom_config", name, known)
+    config = TrainConfig(**choices)
     keras.utils.set_random_seed(config.seed)
     output = tft.TFTransformOutput(fn_args.transform_graph_path)
     features = TransformedFeatures(
@@ -84,7 +94,7 @@ def train(
             "eval": len(data.test),
         },
         metrics=metrics,
-        choices={**fn_args.custom_config, **hyperparameters},
+        choices=choices,
     )
     version = export.save(
         model,
