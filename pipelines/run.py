@@ -62,11 +62,22 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def run(values: flags.FlagValues) -> int:
     """Runs the pipeline that the options name."""
-    root = pathlib.Path(values.root or f"runs/pipelines/{values.pipeline}")
     names = ("beam_options", "image", "remote_root")
     options = {name: values[name].value for name in names if values[name].value}
     if values.runner != "kubeflow" and {"image", "remote_root"} & set(options):
         raise ValueError("`image` and `remote_root` need --runner=kubeflow.")
+    if values.runner == "local" and values.beam_options:
+        raise ValueError(
+            "`beam_options` need another --runner: beam runs as local does, with these "
+            f"options. Received: --runner=local, beam_options={values.beam_options}."
+        )
+    for name in ("root", "data_dir"):
+        if "://" in (values[name].value or ""):
+            raise ValueError(
+                f"`{name}` must be a folder of this machine. Received: "
+                f"{name}={values[name].value!r}. Mount or copy what is elsewhere."
+            )
+    root = pathlib.Path(values.root or f"runs/pipelines/{values.pipeline}")
     runner = runners.get(values.runner)
     pipeline = load(values.pipeline, root, values.data_dir, values.config)
     result = runner.run(pipeline, root, cache=values.cache, **options)

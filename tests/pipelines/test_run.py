@@ -122,6 +122,24 @@ def test_error_of_a_user_is_one_line(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--beam_options=--runner=FlinkRunner"], "`beam_options` need another --run"),
+        (["--root=gs://bucket/runs"], "`root` must be a folder of this machine"),
+        (["--data_dir=s3://bucket"], "`data_dir` must be a folder of this machine"),
+    ],
+)
+def test_options_that_would_do_nothing_or_harm_are_refused(
+    options, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--pipeline=census_income", "--data_dir=data", *options]
+    assert cli.run_command(run, "pipelines.run", arguments) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("module", ["run", "lineage", "synthetic_feed.generator"])
 def test_every_command_has_a_help_with_an_example(module, capsys):
     command = importlib.import_module(f"pipelines.{module}")
