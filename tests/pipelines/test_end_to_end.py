@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import sqlite3
 import subprocess
@@ -21,7 +22,7 @@ from tf_mtl import features
 from tf_mtl.datasets import census_files
 from tf_mtl.integrations import tfx
 
-from ..datasets.census_rows import make_rows
+from ..datasets.census_rows import make_row
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 STEPS = (
@@ -41,9 +42,10 @@ VALUES = {
     "custom_config": {
         "model": "shared_bottom",
         "model_args": {"bottom_units": [8], "tower_units": [4]},
-        "epochs": 2,
+        "epochs": 5,
         "batch_size": 16,
         "embedding_dim": 2,
+        "learning_rate": 0.02,
         "jit": False,  # Compilation would take most of the time.
     },
     "eval_args": {"min_auc": {}, "max_auc_drop": 1.0, "slices": ["sex"]},
@@ -52,11 +54,22 @@ VALUES = {
 TIMEOUT = 300
 
 
+def make_rows(num_rows):
+    """The young are never married, the old have a high income; not so one in five."""
+    rows = []
+    for i in range(num_rows):
+        age, is_usual = 15 + i % 49, i % 5 > 0
+        marital = "Never married" if (age < 35) == is_usual else "Divorced"
+        income = "50000+." if (age > 45) == is_usual else "- 50000."
+        rows.append(make_row(age, marital, income))
+    return "".join(rows)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("census")
     (folder / "census-income.data").write_text(make_rows(200))
-    (folder / "census-income.test").write_text(make_rows(60, first_age=20))
+    (folder / "census-income.test").write_text(make_rows(60))
     return folder
 
 
@@ -168,14 +181,16 @@ assert time.monotonic() - start < 15
 def test_worse_model_is_not_pushed(folder, resumed):
     result = run_here(
         folder,
-        custom_config={**VALUES["custom_config"], "seed": 1},
-        # Twice as good as the last blessed model, which none can be.
-        eval_args={**VALUES["eval_args"], "max_auc_drop": -0.99},
+        # It learns nothing. The bounds themselves are met by any model.
+        custom_config={**VALUES["custom_config"], "learning_rate": 1e-9},
+        eval_args={**VALUES["eval_args"], "max_auc_drop": 0.01},
     )
     assert result.executed == ("Trainer", "Evaluator")
-    assert result.reason.startswith("Evaluator: the model breaks 2 bounds.")
-    assert "auc of income changes by " in result.reason
-    assert "from the last blessed model, allowed +0.9900" in result.reason
+    assert result.reason.startswith("Evaluator: the model breaks ")
+    assert re.search(
+        r"auc of \w+ changes by -0\.\d+ from the last blessed model, allowed -0\.0100",
+        result.reason,
+    )
     [blessing] = result.outputs["Evaluator", "blessing"].path.iterdir()
     assert blessing.name == "NOT_BLESSED"
     assert [v.name for v in (folder / "root" / "served").iterdir()] == ["1"]
