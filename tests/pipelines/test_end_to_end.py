@@ -18,7 +18,7 @@ from pipelines.components.evaluator import Evaluator
 from pipelines.data import layout
 from pipelines.definition import Channel, Context
 from pipelines.runners import local
-from tf_mtl import features
+from tf_mtl import export, features
 from tf_mtl.datasets import census_files
 from tf_mtl.integrations import tfx
 
@@ -46,6 +46,8 @@ VALUES = {
         "batch_size": 16,
         "embedding_dim": 2,
         "learning_rate": 0.02,
+        "calibration": "platt",
+        "score": "income + 2 * never_married",
         "jit": False,  # Compilation would take most of the time.
     },
     "eval_args": {"min_auc": {}, "max_auc_drop": 1.0, "slices": ["sex"]},
@@ -141,7 +143,7 @@ def test_pushed_model_answers_raw_requests(folder, resumed):
         for name, spec in specs.items()
     }
     answer = serve(**columns)
-    assert sorted(answer) == ["income", "never_married"]
+    assert sorted(answer) == ["income", "never_married", "score"]
     assert answer["income"].shape == (2,)
     # Nothing is known of the second.
     examples = [b"", tf.train.Example().SerializeToString()]
@@ -149,6 +151,17 @@ def test_pushed_model_answers_raw_requests(folder, resumed):
     assert all(0 < p < 1 for p in answer["income"].numpy())
     labels = loaded.signatures["transform_labels"]
     assert sorted(labels.structured_outputs) == ["income", "never_married"]
+
+
+def test_export_tells_where_it_comes_from_and_warms_up(resumed):
+    found = export.inspect(resumed.outputs["Trainer", "model"].path / "Format-Serving")
+    provenance = found.info["provenance"]
+    assert "Split-train" in provenance["data"]
+    assert len(provenance["fingerprint"]) == 64
+    assert found.info["calibration"]["method"] == "platt"
+    assert found.info["score"]["formula"] == "income + 2 * never_married"
+    # One row and many, by columns and by examples.
+    assert found.num_warmup_requests == 4
 
 
 def test_blessing_follows_from_the_evaluation(resumed):

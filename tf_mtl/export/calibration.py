@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mtl.datasets.columns import num_rows
 from tf_mtl.metrics import calibration_error
 from tf_mtl.metrics.evaluate import evaluate_predictions, known_rows
 from tf_mtl.names import unknown_name_error
@@ -120,12 +121,7 @@ def fit_calibration(
 
     if method not in METHODS:
         raise unknown_name_error("method", method, METHODS)
-    binary = [task for task in tasks if task.kind == "binary"]
-    if not binary:
-        raise ValueError(
-            "`tasks` must hold a binary task: regressions have no probabilities. "
-            f"Received: {[task.name for task in tasks]}."
-        )
+    binary = _binary(tasks)
     fit, apply = _FITS[method], _MAPS[method]
     parameters, report = {}, {}
     halves = StratifiedKFold(2, shuffle=True, random_state=0)
@@ -146,6 +142,33 @@ def fit_calibration(
             "after": _measure(label, held_out, weight),
         }
     return Calibration(method, parameters, report)
+
+
+def check_labels(tasks: Sequence[Task], labels: Mapping[str, Any]) -> None:
+    """Checks that `fit_calibration` can learn from labels, before there is a model.
+
+    Args:
+        tasks: see `fit_calibration`.
+        labels: see `fit_calibration`.
+
+    Raises:
+        ValueError: see `fit_calibration`.
+    """
+    binary = _binary(tasks)
+    blank = np.zeros(num_rows(labels))
+    rows = known_rows(binary, labels, {task.name: blank for task in binary})
+    for task, (label, _, weight) in zip(binary, rows, strict=True):
+        _check_classes(task, label[weight > 0])
+
+
+def _binary(tasks: Sequence[Task]) -> list[Task]:
+    binary = [task for task in tasks if task.kind == "binary"]
+    if not binary:
+        raise ValueError(
+            "`tasks` must hold a binary task: regressions have no probabilities. "
+            f"Received: {[task.name for task in tasks]}."
+        )
+    return binary
 
 
 def _check_classes(task: Task, labels: np.ndarray) -> None:
