@@ -7,6 +7,11 @@ from tensorflow_metadata.proto.v0.statistics_pb2 import (
 
 from pipelines.data.schemas import common
 
+# Kinds of distances, by the names of the schema, with those of anomalies.
+KINDS = {
+    "infinity_norm": "L_INFTY",
+    "jensen_shannon_divergence": "JENSEN_SHANNON_DIVERGENCE",
+}
 # Buckets that numbers are compared in.
 _BUCKETS = 10
 # Stands for missing values among the strings of a feature.
@@ -18,23 +23,36 @@ def is_string(found: Statistics) -> bool:
     return found.type == Statistics.STRING
 
 
-def distance(a: Statistics, b: Statistics) -> float:
-    """Distance in `[0, 1]`.
+def distance(a: Statistics, b: Statistics, kind: str) -> float:
+    """Distance in `[0, 1]` of the frequencies of strings, or of the shares of numbers.
 
-    Of strings: the largest difference of the frequencies of a value (L-infinity). Of
-    numbers: the Jensen-Shannon divergence in bits between the shares of values in ten
-    buckets, which have equal counts in `b`. Missing values and NaN are one value, or
-    one bucket, more; numbers without quantiles count as missing. 1 if one has strings
-    and one numbers.
+    Numbers are compared in ten buckets, which have equal counts in `b`. Missing values
+    and NaN are one value, or one bucket, more; numbers without quantiles count as
+    missing.
+
+    Args:
+        a: statistics of a feature.
+        b: statistics to compare them with.
+        kind: `"infinity_norm"`, the largest difference of a frequency or share, or
+            `"jensen_shannon_divergence"`, in bits.
+
+    Returns:
+        float; 1 if one has strings and one numbers.
     """
     if is_string(a) != is_string(b):
         return 1.0
     if is_string(a):
-        return max((abs(d) for d in _frequency_changes(a, b).values()), default=0.0)
-    borders = _borders(b)
-    step = max(len(borders) // _BUCKETS, 1)
-    edges = np.unique(borders[::step])
-    return _jensen_shannon(*(_shares(each, edges) for each in (a, b)))
+        values = _values(a, b)
+        found = [_frequencies(each) for each in (a, b)]
+        p, q = (np.array([each.get(v, 0.0) for v in values]) for each in found)
+    else:
+        borders = _borders(b)
+        step = max(len(borders) // _BUCKETS, 1)
+        edges = np.unique(borders[::step])
+        p, q = (_shares(each, edges) for each in (a, b))
+    if kind == "infinity_norm":
+        return float(np.abs(p - q).max())
+    return _jensen_shannon(p, q)
 
 
 def describe_change(before: Statistics, after: Statistics) -> str:
@@ -46,7 +64,8 @@ def describe_change(before: Statistics, after: Statistics) -> str:
         return f"{words[0]} before, {words[1]} now"
     missing = [missing_share(each) for each in (before, after)]
     if is_string(after):
-        changes = _frequency_changes(after, before)
+        old, new = (_frequencies(each) for each in (before, after))
+        changes = {v: new.get(v, 0.0) - old.get(v, 0.0) for v in _values(before, after)}
         value = max(changes, key=lambda value: abs(changes[value]))
         if value is not _MISSING:
             return f"frequency of {value!r} {changes[value]:+.3f}"
@@ -72,11 +91,9 @@ def missing_share(found: Statistics) -> float:
     return (lengths.num_missing + num_nan) / total if total else 1.0
 
 
-def _frequency_changes(a: Statistics, b: Statistics) -> dict[str | None, float]:
-    """Frequency of each value in `a` less that in `b`."""
-    new, old = _frequencies(a), _frequencies(b)
-    values = [*sorted({*counts(a), *counts(b)}), _MISSING]
-    return {v: new.get(v, 0.0) - old.get(v, 0.0) for v in values}
+def _values(a: Statistics, b: Statistics) -> list[str | None]:
+    """What strings of a feature may be."""
+    return [*sorted({*counts(a), *counts(b)}), _MISSING]
 
 
 def _frequencies(found: Statistics) -> dict[str | None, float]:

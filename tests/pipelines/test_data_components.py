@@ -147,6 +147,9 @@ def test_kept_schema_stops_other_data(folder):
     write_rows(folder, cities=("Oslo", "Bonn"))
     reason = run(folder, schema_file=kept).reason
     assert "'Bonn'" in reason
+    kept.write_text('feature { name: "age" type: INT not_in_environment: "SERVING" }')
+    with pytest.raises(ValueError, match="age.not_in_environment"):
+        run(folder, schema_file=kept)
     kept.write_text("no schema")
     with pytest.raises(ValueError, match="must hold a Schema proto"):
         run(folder, schema_file=kept)

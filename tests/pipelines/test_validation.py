@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from google.protobuf import text_format
@@ -8,6 +10,7 @@ from pipelines.data.distances import distance
 
 from .statistics_rows import make_statistics
 
+JENSEN_SHANNON = "jensen_shannon_divergence"
 ROWS = {
     "age": list(range(100)),
     "city": [b"Oslo", b"Rome", b"Lima", b"Rome"] * 25,
@@ -194,11 +197,11 @@ def test_distance_of_numbers_is_that_of_their_shares():
     expected = 0.5 * np.log2(1 / mean[0]) + 0.25 * np.log2(0.5 / mean[0])
     expected += 0.25 * np.log2(0.5 / mean[1])
     # 100 borders of buckets stand for the values.
-    np.testing.assert_allclose(distance(low, even), expected, atol=0.01)
+    np.testing.assert_allclose(distance(low, even, JENSEN_SHANNON), expected, atol=0.01)
     # Nine in ten values are 0, as in a column of money.
     money = numbers([0.0] * 900 + [*range(1, 101)])
-    assert distance(money, money) == 0.0
-    assert distance(numbers([0.0] * 1000), money) > 0.05
+    assert distance(money, money, JENSEN_SHANNON) == 0.0
+    assert distance(numbers([0.0] * 1000), money, JENSEN_SHANNON) > 0.05
 
 
 def test_schema_can_be_read_by_people():
@@ -226,18 +229,99 @@ def test_distance_takes_the_quantiles_among_histograms():
     even = np.linspace(0.0, 1.0, 5001)
     # Most values are near 0 now; the borders of equal widths are the same.
     found = [quantiles_as_of_tfx(values) for values in (even, even**4)]
-    assert distance(found[1], found[0]) > 0.1
+    assert distance(found[1], found[0], JENSEN_SHANNON) > 0.1
 
 
 def test_ten_coarse_quantiles_of_like_rows_are_near():
     rows = np.random.default_rng(0).lognormal(size=(2, 5000))
     first, second = map(quantiles_as_of_tfx, rows)
-    assert distance(first, second) < 0.01
+    assert distance(first, second, JENSEN_SHANNON) < 0.01
 
 
 def test_numbers_without_quantiles_count_as_without_values():
     found = quantiles_as_of_tfx([1.0, 2.0, 3.0])
     bare = quantiles_as_of_tfx([1.0, 2.0, 3.0])
     del bare.num_stats.histograms[1]
-    assert distance(bare, bare) == 0.0
-    assert distance(bare, found) == distance(found, bare) == 1.0
+    assert distance(bare, bare, JENSEN_SHANNON) == 0.0
+    assert distance(bare, found, JENSEN_SHANNON) == 1.0
+    assert distance(found, bare, JENSEN_SHANNON) == 1.0
+
+
+def parse(text):
+    schema = text_format.Parse(text, schema_pb2.Schema())
+    schemas.check(schema)
+    return schema
+
+
+@pytest.mark.parametrize(
+    ("feature", "values", "message"),
+    [
+        ('type: BYTES domain: "cities"', [b"Oslo", b"Bonn"], "not in the domain"),
+        (
+            'type: BYTES bool_domain { true_value: "yes" false_value: "no" }',
+            [b"yes", b"maybe"],
+            "not in the domain",
+        ),
+        ("type: INT bool_domain {}", [0, 2], "The largest value is 2, allowed up to 1"),
+        ("type: INT presence { min_count: 3 }", [1, 1], "in 2 examples, .* at least 3"),
+        ("type: INT shape { dim { size: 2 } }", [1, 1], "1 values in an example, at l"),
+    ],
+)
+def test_fields_of_a_corrected_schema_are_enforced(feature, values, message):
+    domain = 'string_domain { name: "cities" value: "Oslo" }'
+    schema = parse(f'feature {{ name: "x" {feature} }} {domain}')
+    [line] = lines({"x": values}, schema)
+    assert re.search(message, line)
+
+
+def test_feature_that_is_planned_may_be_any():
+    schema = parse(
+        'feature { name: "x" type: INT lifecycle_stage: PLANNED '
+        "presence { min_count: 1 } }"
+    )
+    assert lines({"x": [b"text"]}, schema) == []
+    [line] = lines({"y": [1]}, schema)
+    assert line.startswith("y: ")
+
+
+@pytest.mark.parametrize(
+    ("feature", "message"),
+    [
+        ("type: INT unique_constraints { min: 1 }", r"\['x\.unique_constraints'\]"),
+        ("type: FLOAT bool_domain {}", r"\['x\.bool_domain of FLOAT'\]"),
+        (
+            "type: FLOAT float_domain { disallow_nan: true }",
+            r"\['x\.float_domain\.disallow_nan'\]",
+        ),
+        ('type: BYTES domain: "towns"', r"`domain` of feature 'x' must be.*'towns'"),
+    ],
+)
+def test_fields_that_are_not_enforced_are_errors(feature, message):
+    with pytest.raises(ValueError, match=message):
+        parse(f'feature {{ name: "x" {feature} }}')
+
+
+def test_inferred_schema_says_what_is_enforced():
+    schemas.check(infer())
+
+
+def test_distance_is_that_which_the_schema_limits():
+    schema = infer()
+    # Of strings this one is inferred with the other.
+    city = schema.feature[1].drift_comparator
+    city.Clear()
+    city.jensen_shannon_divergence.threshold = 0.1
+    rows = {**ROWS, "city": [b"Rome"] * 100}
+    anomalies = check(rows, schema, previous=ROWS)
+    [measured] = [
+        info.drift_measurements[0]
+        for info in anomalies.drift_skew_info
+        if info.path.step[0] == "city"
+    ]
+    # Half of the rows were Rome: JS of (1, 0, 0) and (1/2, 1/4, 1/4).
+    expected = (np.log2(4 / 3) + 0.5 * np.log2(2 / 3) + 0.5) / 2
+    assert measured.Type.Name(measured.type) == "JENSEN_SHANNON_DIVERGENCE"
+    assert measured.value == pytest.approx(expected)
+    [reason] = anomalies.anomaly_info["city"].reason
+    kind = anomalies_pb2.AnomalyInfo.Type.Name(reason.type)
+    assert kind == "COMPARATOR_JENSEN_SHANNON_DIVERGENCE_HIGH"
