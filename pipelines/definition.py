@@ -26,8 +26,8 @@ class Channel:
 class Previous:
     """An input from an earlier run: what there was before the artifact of a channel.
 
-    It is the newest artifact of the channel that passed `approved_by` and differs in
-    content from the one of this run. So a run that changes nothing has the input it had
+    It is the artifact of the channel that passed `approved_by` in the newest run and
+    differs in content from the one of this run. So a run that changes nothing has the input it had
     before. There may be none.
 
     Attributes:

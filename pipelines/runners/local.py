@@ -140,8 +140,31 @@ class _Run:
         channel = source.channel
         current = self._resolve(channel)
         assert current is not None
-        return self.store.find_previous(
-            channel.component, channel.output, current.fingerprint, source.approved_by
+        for earlier in self.store.find_previous(
+            channel.component,
+            channel.output,
+            current.fingerprint,
+            source.approved_by,
+            self._input_name(source),
+        ):
+            if earlier.path.is_dir():
+                return earlier
+            self.report(
+                f"{channel.component}: {str(earlier.path)!r} is gone, so that what "
+                "was before it counts, if there is anything."
+            )
+        return None
+
+    def _input_name(self, source: Previous) -> str:
+        """How the component that approves reads the channel, not what was before it."""
+        for component in self.pipeline.components:
+            if component.name == source.approved_by:
+                for name, each in component.inputs.items():
+                    if each == source.channel:
+                        return name
+        raise ValueError(
+            f"`approved_by` must be a component that reads {source.channel}. Received: "
+            f"{source.approved_by!r}."
         )
 
     def _execute(
