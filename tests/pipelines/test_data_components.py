@@ -1,5 +1,7 @@
 """ExampleGen to ExampleValidator on tiny files, with one worker and with two."""
 
+import gzip
+
 import pytest
 import tensorflow as tf
 
@@ -84,6 +86,13 @@ def test_rows_become_examples_and_statistics(folder):
     copied = local.run(Pipeline("copy", [source]), folder / "copy")
     copies = copied.outputs["ImportExampleGen", "examples"]
     assert read_examples(copies, "train") == rows
+
+
+def test_file_beside_its_compressed_form_is_refused(folder):
+    text = (folder / "eval.csv").read_bytes()
+    (folder / "eval.csv.gz").write_bytes(gzip.compress(text))
+    with pytest.raises(ValueError, match=r"split 'eval'.*eval\.csv'\] and the same"):
+        run(folder)
 
 
 @pytest.mark.parametrize(
