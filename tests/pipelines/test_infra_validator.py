@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.components.infra_validator import InfraValidator
-from pipelines.data import layout
+from pipelines.data import layout, probe
 from pipelines.definition import Channel, Context
 
 
@@ -74,3 +74,25 @@ def test_model_that_cannot_be_served_is_refused(tmp_path, options, reason):
     write_model(tmp_path / "model", **options)
     expected = f"the model cannot be served. {reason}"
     assert execute(tmp_path) == (expected, "INFRA_NOT_BLESSED")
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("import time; time.sleep(60)", "It did not answer within 2 seconds."),
+        (
+            "import os, sys; print('fine', file=sys.stderr, flush=True); "
+            "os.kill(os.getpid(), 9)",
+            "It was ended by SIGKILL.",
+        ),
+        ("import sys; sys.exit(1)", "It ended without a message."),
+    ],
+)
+def test_process_that_does_not_answer_is_told_of(
+    tmp_path, monkeypatch, program, reason
+):
+    path = tmp_path / "program.py"
+    path.write_text(program)
+    monkeypatch.setattr(probe, "__file__", str(path))
+    expected = f"the model cannot be served. {reason}"
+    assert execute(tmp_path, timeout=2) == (expected, "INFRA_NOT_BLESSED")
