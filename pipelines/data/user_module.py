@@ -19,7 +19,8 @@ def load(path: str) -> ModuleType:
     Raises:
         FileNotFoundError: if there is no such file.
     """
-    name = pathlib.Path(path).stem
+    # A name of its own, so that json.py is not what `import json` finds.
+    name = f"_pipeline_module_{pathlib.Path(path).stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise FileNotFoundError(f"`module_file` must be a Python file, not {path!r}.")
