@@ -88,10 +88,10 @@ def fit_calibration(
     """Learns how often what was predicted came true.
 
     Fit it on rows that the model was not trained on, such as those of validation.
-    `"platt"` has two numbers for each task and keeps the order of rows. `"isotonic"`
-    follows any rising curve, wants thousands of rows, and makes predictions of one
-    stretch equal, so that their order is lost. Its values stay away from 0 and 1 by
-    `1 / (rows + 2)`.
+    `"platt"` has two numbers for each task and keeps the order of rows, or turns it
+    round where the model ranks worse than by chance. `"isotonic"` follows any rising
+    curve, wants thousands of rows, and makes predictions of one stretch equal, so that
+    their order is lost. Its values stay away from 0 and 1 by `1 / (rows + 2)`.
 
     The report tells, for each task, log loss and expected calibration error
     (`metrics.calibration_error`) before and after. Rows are cut in two halves, and each
