@@ -114,7 +114,6 @@ def _check_columns(
             yield Finding(name, _Info.SCHEMA_MISSING_COLUMN, "Column dropped", text)
 
 
-
 def _compare_columns(
     found: dict[str, Statistics], earlier: dict[str, Statistics]
 ) -> Iterator[Finding]:
@@ -141,7 +140,6 @@ def _unexpected_type(found: Statistics, feature: schema_pb2.Feature) -> Finding:
 
 def _type_name(found: Statistics) -> str:
     return schema_pb2.FeatureType.Name(TYPES[found.type])
-
 
 
 def _check_values(

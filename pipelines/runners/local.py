@@ -47,7 +47,8 @@ def run(
 
     A component whose code, parameters, files and inputs are those of an earlier
     execution is not executed again. So a run that was killed goes on where it was: call
-    this again. Artifacts appear under their final name when they are complete.
+    this again. The Trainer goes on after its last epoch. Artifacts appear under their
+    final name when they are complete.
 
     Args:
         pipeline: the pipeline.
@@ -155,6 +156,14 @@ class _Run:
             )
         return None
 
+    def _scratch(self, component: Component, key: str) -> pathlib.Path:
+        """The folder that an attempt with the same key may have left, and no other."""
+        parent = self.root / "scratch" / component.name
+        for folder in parent.glob("*"):
+            if folder.name != key or not self.cache:
+                shutil.rmtree(folder)
+        return parent / key
+
     def _input_name(self, source: Previous) -> str:
         """How the component that approves reads the channel, not what was before it."""
         for component in self.pipeline.components:
@@ -180,6 +189,7 @@ class _Run:
         )
         temporary, final = _folders(self.root, number)
         outputs = {name: temporary / name for name in component.OUTPUTS}
+        scratch = self._scratch(component, key)
         try:
             for folder in outputs.values():
                 folder.mkdir(parents=True)
@@ -189,9 +199,11 @@ class _Run:
                     | {n: each.path for n, each in present.items()},
                     outputs,
                     self.beam_options,
+                    scratch,
                 )
             )
             temporary.rename(final)
+            shutil.rmtree(scratch, ignore_errors=True)
             return self.store.complete_execution(
                 number,
                 {
@@ -202,6 +214,8 @@ class _Run:
             )
         except BaseException as error:
             is_failure = isinstance(error, Exception)
+            if is_failure:
+                shutil.rmtree(scratch, ignore_errors=True)
             state = "failed" if is_failure else "interrupted"
             self.store.fail_execution(number, state, str(error))
             _remove(self.root, number)

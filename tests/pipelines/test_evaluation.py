@@ -62,8 +62,7 @@ def test_changes_are_named_with_their_direction(monkeypatch, bounds, words):
         f"metric_threshold {{ change_threshold {{ {bounds} }} }}"
     )
     assert describe(monkeypatch, failure) == (
-        "auc of click changes by +0.5000 from the last blessed model, allowed "
-        f"{words}."
+        f"auc of click changes by +0.5000 from the last blessed model, allowed {words}."
     )
 
 

@@ -76,9 +76,7 @@ def test_columns_may_be_compared_with_the_run_before():
         compare_columns=True,
     )
     found = validation.describe(anomalies)
-    assert found[0].startswith(
-        "age: The type was INT in the run before, it is FLOAT."
-    )
+    assert found[0].startswith("age: The type was INT in the run before, it is FLOAT.")
     assert found[1:] == [
         "city: The column was in the run before.",
         "zip: The column was not in the run before.",
