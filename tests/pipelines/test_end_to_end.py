@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -312,3 +313,76 @@ def test_temporary_files_of_transform_lie_where_workers_reach(
     [temporary] = seen
     assert temporary.parent == tmp_path
     assert not temporary.exists()
+
+
+# Each process imports TensorFlow.
+@pytest.mark.slow
+def test_two_worker_processes_transform_and_evaluate_as_one_does(resumed, tmp_path):
+    options = (
+        *local.BEAM_OPTIONS,
+        "--direct_num_workers=2",
+        "--direct_running_mode=multi_processing",
+    )
+    components = run.load("census_income", tmp_path, "").components
+    paths = {name: artifact.path for name, artifact in resumed.outputs.items()}
+
+    def execute(component, inputs, **parameters):
+        outputs = {name: tmp_path / name for name in component.OUTPUTS}
+        for output in outputs.values():
+            output.mkdir()
+        component.parameters.update(parameters)
+        return component.execute(Context(inputs, outputs, options)), outputs
+
+    examples = paths["CsvExampleGen", "examples"]
+    inputs = {"examples": examples, "schema": paths["SchemaGen", "schema"]}
+    _, outputs = execute(components[4], inputs)
+    graph, transformed = outputs["transform_graph"], outputs["transformed_examples"]
+    assert vocabulary(graph) == vocabulary(paths["Transform", "transform_graph"])
+    for split in ("train", "eval"):
+        expected = paths["Transform", "transformed_examples"]
+        # Moments are added up in another order.
+        np.testing.assert_allclose(
+            rows(transformed, split), rows(expected, split), atol=1e-4
+        )
+
+    inputs = {
+        "examples": examples,
+        "model": paths["Trainer", "model"],
+        "baseline_model": paths["Trainer", "model"],
+    }
+    reason, outputs = execute(components[6], inputs, eval_args=VALUES["eval_args"])
+    assert reason is None
+    found, expected = (
+        auc_by_slice(folder)
+        for folder in (outputs["evaluation"], paths["Evaluator", "evaluation"])
+    )
+    assert found == pytest.approx(expected)
+    assert set(found) == {"Overall", "sex:Female"}
+
+
+def vocabulary(graph):
+    [path] = graph.rglob("values")
+    return path.read_text()
+
+
+def rows(artifact, split):
+    """Age and labels of all rows, sorted: files have no order."""
+    files = tf.io.gfile.glob(layout.examples_pattern(artifact, split))
+    found = []
+    for record in tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator():
+        columns = tf.train.Example.FromString(record).features.feature
+        names = ("age", "income", "never_married")
+        found.append([columns[name].float_list.value[0] for name in names])
+    return np.array(sorted(found))
+
+
+def auc_by_slice(folder):
+    """AUC of the income of the candidate."""
+    from tensorflow_model_analysis.api import model_eval_lib
+    from tensorflow_model_analysis.slicer import slicer_lib
+
+    result = model_eval_lib.load_eval_result(str(folder))
+    return {
+        slicer_lib.stringify_slice_key(key): metrics["income"][""]["auc"]["doubleValue"]
+        for key, metrics in result.slicing_metrics
+    }
