@@ -49,7 +49,13 @@ def function(module: ModuleType, name: str) -> Callable[..., Any]:
 def preprocessing_fn(
     module: ModuleType, custom_config: Mapping[str, Any] | None
 ) -> Callable[..., Any]:
-    """`preprocessing_fn` of the module, which may take a `custom_config`, as in TFX."""
+    """`preprocessing_fn` of the module, which may take a `custom_config`, as in TFX.
+
+    Beam ships it with what it uses of the module, which its workers cannot import.
+    """
+    from apache_beam.internal.cloudpickle import cloudpickle
+
+    cloudpickle.register_pickle_by_value(module)
     found = function(module, "preprocessing_fn")
     if "custom_config" in inspect.signature(found).parameters:
         return functools.partial(found, custom_config=custom_config)
