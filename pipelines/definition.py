@@ -26,9 +26,9 @@ class Channel:
 class Previous:
     """An input from an earlier run: what there was before the artifact of a channel.
 
-    It is the newest artifact of the channel that passed `approved_by` and differs in
-    content from the one of this run. So a run that changes nothing has the input it had
-    before. There may be none.
+    It is the artifact of the channel that passed `approved_by` in the newest run and
+    differs in content from the one of this run. So a run that changes nothing has the
+    input it had before. There may be none.
 
     Attributes:
         channel: the channel, which is an input of the component too.
@@ -47,11 +47,14 @@ class Context:
         inputs: dict of artifact folders by input; None for a `Previous` without any.
         outputs: dict of empty folders by output, to be filled.
         beam_options: options of the Beam pipelines of data-parallel components.
+        scratch: folder, to be made, that the next attempt finds if this one is killed;
+            None where the runner keeps none.
     """
 
     inputs: Mapping[str, pathlib.Path | None]
     outputs: Mapping[str, pathlib.Path]
     beam_options: Sequence[str] = ()
+    scratch: pathlib.Path | None = None
 
     def read(self, name: str) -> pathlib.Path:
         """The folder of an input that is always there."""

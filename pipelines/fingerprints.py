@@ -17,8 +17,10 @@ _LIBRARIES = (
     "apache-beam",
     "keras",
     "tensorflow",
+    "tensorflow-metadata",
     "tensorflow-model-analysis",
     "tensorflow-transform",
+    "tfx-bsl",
 )
 _LENGTH = 16
 

@@ -2,8 +2,8 @@ r"""Runs a pipeline.
 
 Files and records are kept in --root. What did not change since an earlier run is taken
 from there; a run that was killed goes on where it was when it is started again.
-Exit code: 0, 1 where a component stopped the pipeline (the reason is printed), 2 after
-an error of the user.
+Exit code: 0, 3 where a component stopped the pipeline (the reason is printed), 2 after
+an error of the user, 1 after any other error.
 
 Example:
   python -m pipelines.run --pipeline=census_income --data_dir=census
@@ -13,6 +13,7 @@ import importlib
 import json
 import pathlib
 import sys
+from typing import Any
 
 from absl import flags
 
@@ -24,7 +25,8 @@ from tf_mtl.names import unknown_name_error
 _FOLDER = pathlib.Path(__file__).parent
 NAMES = tuple(sorted(path.parent.name for path in _FOLDER.glob("*/pipeline.py")))
 
-_STOPPED = 1
+# Python itself ends with 1.
+_STOPPED = 3
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -60,11 +62,22 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def run(values: flags.FlagValues) -> int:
     """Runs the pipeline that the options name."""
-    root = pathlib.Path(values.root or f"runs/pipelines/{values.pipeline}")
     names = ("beam_options", "image", "remote_root")
     options = {name: values[name].value for name in names if values[name].value}
     if values.runner != "kubeflow" and {"image", "remote_root"} & set(options):
         raise ValueError("`image` and `remote_root` need --runner=kubeflow.")
+    if values.runner == "local" and values.beam_options:
+        raise ValueError(
+            "`beam_options` need another --runner: beam runs as local does, with these "
+            f"options. Received: --runner=local, beam_options={values.beam_options}."
+        )
+    for name in ("root", "data_dir"):
+        if "://" in (values[name].value or ""):
+            raise ValueError(
+                f"`{name}` must be a folder of this machine. Received: "
+                f"{name}={values[name].value!r}. Mount or copy what is elsewhere."
+            )
+    root = pathlib.Path(values.root or f"runs/pipelines/{values.pipeline}")
     runner = runners.get(values.runner)
     pipeline = load(values.pipeline, root, values.data_dir, values.config)
     result = runner.run(pipeline, root, cache=values.cache, **options)
@@ -88,7 +101,21 @@ def load(
     if name not in NAMES:
         raise unknown_name_error("pipeline", name, NAMES)
     configs = importlib.import_module(f"pipelines.{name}.configs")
-    return configs.make_pipeline(root, data_dir, **json.loads(values))
+    return configs.make_pipeline(root, data_dir, **_parse(values))
+
+
+def _parse(text: str) -> dict[str, Any]:
+    found, reason = None, ""
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        reason = f": {error}"
+    if not isinstance(found, dict):
+        raise ValueError(
+            "`config` must be a JSON object of values of configs.py, such as "
+            f'{{"num_requests": 2}}. Received: {text}{reason}.'
+        )
+    return found
 
 
 if __name__ == "__main__":

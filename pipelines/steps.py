@@ -48,7 +48,10 @@ def make_steps(
         else ImportSchemaGen(schema_file)
     )
     schema = schema_gen.outputs["schema"]
-    validator = ExampleValidator(statistics, schema, "train")
+    # A schema that people have checked says itself which columns there are.
+    validator = ExampleValidator(
+        statistics, schema, "train", compare_columns=schema_file is None
+    )
     transform = Transform(examples, schema, module_file, "train")
     transformed: dict[str, Any] = {
         "examples": transform.outputs["transformed_examples"],

@@ -220,26 +220,35 @@ class Store:
         return None if row is None else self._execution(row)
 
     def find_previous(
-        self, component: str, output: str, other_than: str, approved_by: str
-    ) -> Artifact | None:
-        """The newest artifact of an output that passed a component.
+        self,
+        component: str,
+        output: str,
+        other_than: str,
+        approved_by: str,
+        read_as: str,
+    ) -> list[Artifact]:
+        """Artifacts of an output that passed a component, from the newest run on.
+
+        A run counts where it took the verdict from an earlier one too.
 
         Args:
             component: name of the component that wrote it.
             output: name of the output.
             other_than: fingerprint that it must not have.
             approved_by: name of a component that read it and did not stop.
+            read_as: name of the input as which it did.
         """
-        row = self._db.execute(
+        rows = self._db.execute(
             "SELECT a.* FROM artifacts a JOIN executions producer "
             "ON a.execution = producer.id JOIN inputs i ON i.artifact = a.id "
             "JOIN executions judge ON i.execution = judge.id "
+            "JOIN steps s ON s.execution = judge.id "
             "WHERE producer.component = ? AND a.output = ? AND a.fingerprint != ? "
-            "AND judge.component = ? AND judge.state = 'complete' "
-            "AND judge.reason IS NULL ORDER BY judge.id DESC LIMIT 1",
-            (component, output, other_than, approved_by),
-        ).fetchone()
-        return None if row is None else self._artifact(row)
+            "AND judge.component = ? AND i.name = ? AND judge.state = 'complete' "
+            "AND judge.reason IS NULL GROUP BY a.id ORDER BY MAX(s.rowid) DESC",
+            (component, output, other_than, approved_by, read_as),
+        )
+        return [self._artifact(row) for row in rows]
 
     def runs(self) -> list[Run]:
         """All runs, oldest first."""

@@ -117,4 +117,12 @@ def _patterns(input_base: str, splits: Mapping[str, str]) -> list[str]:
 
 def _match(component: Component, split: str) -> list[str]:
     base, splits = component.parameters["input_base"], component.parameters["splits"]
-    return sorted(glob.glob(str(pathlib.Path(base) / splits[split])))
+    found = sorted(glob.glob(str(pathlib.Path(base) / splits[split])))
+    twice = [path for path in found if f"{path}.gz" in found]
+    if twice:
+        raise ValueError(
+            f"`splits` must not match a file beside its `.gz`, or every row counts "
+            f"twice. Received: split {split!r}, {splits[split]!r} in {base!r}, which "
+            f"matches {twice} and the same with .gz. Remove one of both."
+        )
+    return found

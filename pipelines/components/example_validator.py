@@ -14,6 +14,9 @@ class ExampleValidator(Component):
         statistics: the statistics.
         schema: the schema.
         training_split: the split to measure skew from.
+        compare_columns: bool. Whether a column that came, went or changed its type
+            since the last run that passed is an anomaly, whatever the schema says: one
+            that was inferred from the same rows cannot tell.
         name: name of the component.
     """
 
@@ -24,6 +27,7 @@ class ExampleValidator(Component):
         statistics: Channel,
         schema: Channel,
         training_split: str,
+        compare_columns: bool,
         name: str = "ExampleValidator",
     ):
         inputs: dict[str, Channel | Previous | None] = {
@@ -31,7 +35,11 @@ class ExampleValidator(Component):
             "schema": schema,
             "previous_statistics": Previous(statistics, approved_by=name),
         }
-        super().__init__(name, inputs, {"training_split": training_split})
+        parameters = {
+            "training_split": training_split,
+            "compare_columns": compare_columns,
+        }
+        super().__init__(name, inputs, parameters)
 
     def execute(self, context: Context) -> str | None:
         """Validates split by split."""
@@ -53,6 +61,7 @@ class ExampleValidator(Component):
                 schema,
                 None if is_training else protos.read_statistics(folder, training),
                 earlier.get(split),
+                self.parameters["compare_columns"],
             )
             output = layout.split_folder(context.outputs["anomalies"], split)
             protos.write(output / layout.ANOMALIES, anomalies)

@@ -1,6 +1,7 @@
 """InfraValidator: loads the export as a server would, and asks it."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -21,6 +22,7 @@ class InfraValidator(Component):
         examples: raw examples.
         split: the split to take requests from.
         num_requests: number of examples.
+        timeout: float. Seconds for loading and all answers.
         name: name of the component.
     """
 
@@ -32,9 +34,14 @@ class InfraValidator(Component):
         examples: Channel,
         split: str,
         num_requests: int,
+        timeout: float = 600.0,
         name: str = "InfraValidator",
     ):
-        parameters = {"split": split, "num_requests": num_requests}
+        parameters = {
+            "split": split,
+            "num_requests": num_requests,
+            "timeout": timeout,
+        }
         super().__init__(name, {"model": model, "examples": examples}, parameters)
 
     def execute(self, context: Context) -> str | None:
@@ -50,16 +57,26 @@ class InfraValidator(Component):
             layout.examples_pattern(context.read("examples"), self.parameters["split"]),
             str(self.parameters["num_requests"]),
         ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        timeout = self.parameters["timeout"]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=timeout
+            )
+        except subprocess.TimeoutExpired:
+            late = f"It did not answer within {timeout:g} seconds."
+            done = subprocess.CompletedProcess(command, 1, "", late)
         reason = None
         if done.returncode:
-            reason = f"the model cannot be served. {_last_line(done.stderr)}"
+            reason = f"the model cannot be served. {_why(done)}"
         name = INFRA_BLESSED if reason is None else INFRA_NOT_BLESSED
         text = json.dumps({"stdout": done.stdout, "stderr": done.stderr}, indent=2)
         (context.outputs["blessing"] / name).write_text(text)
         return reason
 
 
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
+def _why(done: subprocess.CompletedProcess[str]) -> str:
+    if done.returncode < 0:
+        # What it logged before says nothing of it.
+        return f"It was ended by {signal.Signals(-done.returncode).name}."
+    lines = done.stderr.strip().splitlines()
     return lines[-1] if lines else "It ended without a message."

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pipelines.components.evaluator import BLESSED
 from pipelines.components.infra_validator import INFRA_BLESSED
 from pipelines.definition import Channel, Component, Context
+from tf_mtl.files import version_folders
 
 _FILE = "pushed_version.txt"
 
@@ -61,5 +62,7 @@ class Pusher(Component):
         return None
 
     def is_current(self, outputs: Mapping[str, pathlib.Path]) -> bool:
-        """Whether the version is still there."""
-        return pathlib.Path((outputs["pushed_model"] / _FILE).read_text()).is_dir()
+        """Whether the version is the newest, which a server takes."""
+        found = version_folders(pathlib.Path(self.parameters["push_destination"]))
+        pushed = (outputs["pushed_model"] / _FILE).read_text()
+        return bool(found) and str(found[max(found)].resolve()) == pushed

@@ -57,7 +57,7 @@ class SchemaGen(Component):
 
 
 class ImportSchemaGen(Component):
-    """Takes over a schema that people have checked.
+    """Takes over a schema that people have checked, if all it says is enforced.
 
     Args:
         schema_file: file of a `Schema` proto as text, `.pbtxt`.
@@ -70,10 +70,10 @@ class ImportSchemaGen(Component):
         super().__init__(name, {}, {"schema_file": schema_file}, [schema_file])
 
     def execute(self, context: Context) -> None:
-        """Copies the file, after it was read once."""
-        from pipelines.data import layout, protos
+        """Copies the file, and looks whether all it says is enforced."""
+        from pipelines.data import layout, protos, schemas
 
         shutil.copyfile(
             self.parameters["schema_file"], context.outputs["schema"] / layout.SCHEMA
         )
-        protos.read_schema(context.outputs["schema"])
+        schemas.check(protos.read_schema(context.outputs["schema"]))

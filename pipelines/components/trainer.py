@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,8 @@ class FnArgs:
         transform_graph_path: folder of the transform graph.
         schema_path: file of the schema.
         serving_model_dir: folder for the SavedModel.
-        model_run_dir: folder for logs, checkpoints and numbers.
+        model_run_dir: folder for logs, checkpoints and numbers. With the local runner
+            it holds those of an attempt that was killed, if there was one.
         custom_config: values of the pipeline.
         hyperparameters: `{"values": {...}}` that a tuner found, or None.
     """
@@ -78,20 +80,24 @@ class Trainer(Component):
         super().__init__(name, inputs, parameters, [module_file])
 
     def execute(self, context: Context) -> None:
-        """Calls `run_fn`."""
+        """Calls `run_fn`, which may go on where an attempt that was killed was."""
         from pipelines.data import layout
 
         found = None
         if "hyperparameters" in context.inputs:
             file = context.read("hyperparameters") / layout.HYPERPARAMETERS
             found = json.loads(file.read_text())
+        model_run = context.scratch or context.outputs["model_run"]
+        model_run.mkdir(parents=True, exist_ok=True)
         run(
             self.parameters,
             context,
             context.outputs["model"] / layout.SERVING_MODEL,
-            context.outputs["model_run"],
+            model_run,
             found,
         )
+        if context.scratch:
+            shutil.copytree(model_run, context.outputs["model_run"], dirs_exist_ok=True)
 
 
 def run(

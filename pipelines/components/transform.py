@@ -63,7 +63,8 @@ class Transform(Component):
             self.parameters["custom_config"],
         )
         with (
-            tempfile.TemporaryDirectory() as temporary,
+            # Beside the graph, where workers on other machines can write too.
+            tempfile.TemporaryDirectory(prefix=".", dir=graph.parent) as temporary,
             make_pipeline(context.beam_options) as pipeline,
             tft_beam.Context(temp_dir=temporary),
         ):

@@ -1,5 +1,7 @@
 """CSV files to record batches: types are inferred from all rows, then all are cast."""
 
+import codecs
+import csv as python_csv
 import gzip
 import io
 import zlib
@@ -52,8 +54,10 @@ def read_blocks(path: str, columns: Sequence[str] | None) -> Iterator[Block]:
     try:
         with _open(path) as file:
             for number, line in enumerate(file, start=1):
+                if number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)
                 if header is None:
-                    header = tuple(n.strip() for n in line.decode().split(","))
+                    header = _header(line.decode())
                     first = 2
                     continue
                 lines.append(line)
@@ -94,6 +98,11 @@ def _open(path: str) -> Any:
     # Beam's own decompression takes the end of a cut file for the end of the rows.
     file = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
     return gzip.GzipFile(fileobj=file) if path.endswith(".gz") else file
+
+
+def _header(line: str) -> tuple[str, ...]:
+    [names] = python_csv.reader([line], skipinitialspace=True)
+    return tuple(name.strip() for name in names)
 
 
 def _parse(block: Block) -> dict[str, pa.Array]:

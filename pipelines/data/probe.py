@@ -33,8 +33,8 @@ def check(saved_model: str, pattern: str, num_requests: int) -> str:
         ValueError: if answers are wrong.
     """
     loaded = tf.saved_model.load(saved_model)
-    serve_examples = loaded.signatures["serve_examples"]
-    serve_columns = loaded.signatures["serving_default"]
+    serve_examples = _signature(loaded, "serve_examples")
+    serve_columns = _signature(loaded, "serving_default")
     files = sorted(tf.io.gfile.glob(pattern))
     records = tf.data.TFRecordDataset(files, "GZIP").take(num_requests)
     examples = [*records.as_numpy_iterator(), tf.train.Example().SerializeToString()]
@@ -44,6 +44,12 @@ def check(saved_model: str, pattern: str, num_requests: int) -> str:
     rows = {name: values[complete] for name, values in together.items()}
     _compare("by columns", rows, serve_columns(**columns))
     return f"{len(examples)} requests, outputs {sorted(together)}"
+
+
+def _signature(loaded: Any, name: str) -> Any:
+    if name not in loaded.signatures:
+        raise ValueError(f"It has no signature {name!r}: {sorted(loaded.signatures)}.")
+    return loaded.signatures[name]
 
 
 def _columns(

@@ -167,24 +167,34 @@ class StatisticsFn(beam.CombineFn):
         return 0, {}
 
     def add_input(self, accumulator: Any, batch: pa.RecordBatch) -> Any:
-        """Adds a batch."""
+        """Adds a batch.
+
+        Raises:
+            ValueError: if a column had another type before.
+        """
         num_examples, features = accumulator
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             if pa.types.is_null(column.type):
                 continue
             if name not in features:
                 features[name] = FeatureStatistics(_type(column))
+            _check_type(name, features[name].type, _type(column))
             features[name].add(column)
         return num_examples + batch.num_rows, features
 
     def merge_accumulators(self, accumulators: Iterable[Any]) -> Any:
-        """Adds what the others counted to the first."""
+        """Adds what the others counted to the first.
+
+        Raises:
+            ValueError: if they counted values of other types.
+        """
         total, merged = self.create_accumulator()
         for num_examples, features in accumulators:
             total += num_examples
             for name, statistics in features.items():
                 if name not in merged:
                     merged[name] = FeatureStatistics(statistics.type)
+                _check_type(name, merged[name].type, statistics.type)
                 merged[name].merge(statistics)
         return total, merged
 
@@ -199,6 +209,15 @@ class StatisticsFn(beam.CombineFn):
         for name in sorted(features):
             proto.features.append(features[name].to_proto(name, num_examples))
         return proto
+
+
+def _check_type(name: str, type_: int, other: int) -> None:
+    if type_ != other:
+        kinds = [_Kind.Type.Name(each) for each in sorted((type_, other))]
+        raise ValueError(
+            f"Column {name!r} must have one type in all files of a split. Received: "
+            f"{' and '.join(kinds)}. Write its values as one of them."
+        )
 
 
 def _type(column: pa.Array) -> int:

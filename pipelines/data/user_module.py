@@ -19,7 +19,8 @@ def load(path: str) -> ModuleType:
     Raises:
         FileNotFoundError: if there is no such file.
     """
-    name = pathlib.Path(path).stem
+    # A name of its own, so that json.py is not what `import json` finds.
+    name = f"_pipeline_module_{pathlib.Path(path).stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise FileNotFoundError(f"`module_file` must be a Python file, not {path!r}.")
@@ -48,7 +49,13 @@ def function(module: ModuleType, name: str) -> Callable[..., Any]:
 def preprocessing_fn(
     module: ModuleType, custom_config: Mapping[str, Any] | None
 ) -> Callable[..., Any]:
-    """`preprocessing_fn` of the module, which may take a `custom_config`, as in TFX."""
+    """`preprocessing_fn` of the module, which may take a `custom_config`, as in TFX.
+
+    Beam ships it with what it uses of the module, which its workers cannot import.
+    """
+    from apache_beam.internal.cloudpickle import cloudpickle
+
+    cloudpickle.register_pickle_by_value(module)
     found = function(module, "preprocessing_fn")
     if "custom_config" in inspect.signature(found).parameters:
         return functools.partial(found, custom_config=custom_config)

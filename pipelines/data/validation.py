@@ -1,5 +1,6 @@
 """Validation: where statistics break a schema, or are far from other statistics."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -7,13 +8,13 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatistics
 
 from pipelines.data.distances import (
+    KINDS,
     Statistics,
     counts,
     describe_change,
     distance,
-    is_string,
 )
-from pipelines.data.schemas import TYPES, common
+from pipelines.data.schemas import TYPES, common, is_checked, string_domain
 
 _Info = anomalies_pb2.AnomalyInfo
 
@@ -42,6 +43,7 @@ def validate(
     schema: schema_pb2.Schema,
     training: DatasetFeatureStatistics | None = None,
     previous: DatasetFeatureStatistics | None = None,
+    compare_columns: bool = False,
 ) -> anomalies_pb2.Anomalies:
     """Compares statistics with a schema, with another split, and with an earlier run.
 
@@ -50,6 +52,8 @@ def validate(
         schema: what to expect. Distances are measured for features with a comparator.
         training: statistics of the split to measure skew from; None measures none.
         previous: statistics of this split in an earlier run; None measures no drift.
+        compare_columns: bool. Whether a column that is not in `previous`, is there only
+            or has another type there is an anomaly, whatever the schema says.
 
     Returns:
         The anomalies of all features, and what was measured.
@@ -57,24 +61,30 @@ def validate(
     anomalies = anomalies_pb2.Anomalies(baseline=schema)
     found = {f.path.step[0]: f for f in statistics.features}
     findings = list(_check_columns(found, schema))
+    if compare_columns and previous is not None:
+        findings += _compare_columns(found, _by_name(previous))
     for feature in schema.feature:
-        if feature.name not in found:
+        if feature.name not in found or not is_checked(feature):
             continue
         present = found[feature.name]
         if TYPES[present.type] != feature.type:
             findings.append(_unexpected_type(present, feature))
             continue
-        findings += _check_values(present, feature, statistics.num_examples)
+        domain = string_domain(feature, schema)
+        findings += _check_values(present, feature, domain, statistics.num_examples)
         info = anomalies_pb2.DriftSkewInfo()
         for kind, other in (("skew", training), ("drift", previous)):
             earlier = _by_name(other).get(feature.name)
-            threshold = _threshold(getattr(feature, f"{kind}_comparator"))
-            if earlier is None or threshold is None:
+            if earlier is None:
                 continue
-            measured = _measure(present, earlier, threshold)
-            getattr(info, f"{kind}_measurements").append(measured)
-            if measured.value > threshold:
-                findings.append(_describe_distance(kind, measured, present, earlier))
+            for measured in _measure(
+                present, earlier, getattr(feature, f"{kind}_comparator")
+            ):
+                getattr(info, f"{kind}_measurements").append(measured)
+                if measured.value > measured.threshold:
+                    findings.append(
+                        _describe_distance(kind, measured, present, earlier)
+                    )
         if info.drift_measurements or info.skew_measurements:
             info.path.step.append(feature.name)
             anomalies.drift_skew_info.append(info)
@@ -97,22 +107,46 @@ def _check_columns(
         text = "The column is in the data and not in the schema."
         yield Finding(name, _Info.SCHEMA_NEW_COLUMN, "New column", text)
     for name in known.keys() - found.keys():
-        if known[name].presence.min_count or known[name].presence.min_fraction:
+        presence = known[name].presence
+        is_needed = presence.min_count or presence.min_fraction
+        if is_needed and is_checked(known[name]):
             text = "The column is in the schema and not in the data."
             yield Finding(name, _Info.SCHEMA_MISSING_COLUMN, "Column dropped", text)
 
 
+def _compare_columns(
+    found: dict[str, Statistics], earlier: dict[str, Statistics]
+) -> Iterator[Finding]:
+    for name in sorted(found.keys() - earlier.keys()):
+        text = "The column was not in the run before."
+        yield Finding(name, _Info.SCHEMA_NEW_COLUMN, "New column", text)
+    for name in sorted(earlier.keys() - found.keys()):
+        text = "The column was in the run before."
+        yield Finding(name, _Info.SCHEMA_MISSING_COLUMN, "Column dropped", text)
+    for name in sorted(found.keys() & earlier.keys()):
+        before, now = (_type_name(each[name]) for each in (earlier, found))
+        if before != now:
+            text = f"The type was {before} in the run before, it is {now}."
+            kind = _Info.UNEXPECTED_DATA_TYPE
+            yield Finding(name, kind, "Unexpected data type", text)
+
+
 def _unexpected_type(found: Statistics, feature: schema_pb2.Feature) -> Finding:
-    text = (
-        f"Expected {schema_pb2.FeatureType.Name(feature.type)}, found "
-        f"{schema_pb2.FeatureType.Name(TYPES[found.type])}."
-    )
+    expected = schema_pb2.FeatureType.Name(feature.type)
+    text = f"Expected {expected}, found {_type_name(found)}."
     kind = _Info.UNEXPECTED_DATA_TYPE
     return Finding(feature.name, kind, "Unexpected data type", text)
 
 
+def _type_name(found: Statistics) -> str:
+    return schema_pb2.FeatureType.Name(TYPES[found.type])
+
+
 def _check_values(
-    found: Statistics, feature: schema_pb2.Feature, num_examples: int
+    found: Statistics,
+    feature: schema_pb2.Feature,
+    domain: set[str] | None,
+    num_examples: int,
 ) -> Iterator[Finding]:
     name, lengths = feature.name, common(found)
     share = lengths.num_non_missing / max(num_examples, 1)
@@ -123,24 +157,37 @@ def _check_values(
             f"{feature.presence.min_fraction:.2%}."
         )
         yield Finding(name, kind, "Values missing", text)
-    limits = feature.value_count
-    if limits.max and lengths.max_num_values > limits.max:
+    if lengths.num_non_missing < feature.presence.min_count:
+        kind = _Info.FEATURE_TYPE_LOW_NUMBER_PRESENT
+        text = (
+            f"Present in {lengths.num_non_missing} examples, expected in at least "
+            f"{feature.presence.min_count}."
+        )
+        yield Finding(name, kind, "Values missing", text)
+    least, most = feature.value_count.min, feature.value_count.max
+    if feature.HasField("shape"):
+        least = most = math.prod(dim.size for dim in feature.shape.dim)
+    if most and lengths.max_num_values > most:
         kind = _Info.FEATURE_TYPE_HIGH_NUMBER_VALUES
-        text = f"{lengths.max_num_values} values in an example, at most {limits.max}."
+        text = f"{lengths.max_num_values} values in an example, at most {most}."
         yield Finding(name, kind, "Too many values", text)
-    if lengths.num_non_missing and lengths.min_num_values < limits.min:
+    if lengths.num_non_missing and lengths.min_num_values < least:
         kind = _Info.FEATURE_TYPE_LOW_NUMBER_VALUES
-        text = f"{lengths.min_num_values} values in an example, at least {limits.min}."
+        text = f"{lengths.min_num_values} values in an example, at least {least}."
         yield Finding(name, kind, "Too few values", text)
-    if feature.HasField("string_domain"):
-        yield from _check_strings(found, feature)
-    for domain in ("int_domain", "float_domain"):
-        if feature.HasField(domain):
-            yield from _check_range(found, feature, getattr(feature, domain))
+    if domain is not None:
+        yield from _check_strings(found, feature, domain)
+    elif feature.HasField("bool_domain"):
+        limits = schema_pb2.IntDomain(min=0, max=1)
+        yield from _check_range(found, feature, limits)
+    for field in ("int_domain", "float_domain"):
+        if feature.HasField(field):
+            yield from _check_range(found, feature, getattr(feature, field))
 
 
-def _check_strings(found: Statistics, feature: schema_pb2.Feature) -> Iterator[Finding]:
-    domain = set(feature.string_domain.value)
+def _check_strings(
+    found: Statistics, feature: schema_pb2.Feature, domain: set[str]
+) -> Iterator[Finding]:
     found_counts = counts(found)
     unseen = {v: n for v, n in found_counts.items() if v not in domain}
     share = sum(unseen.values()) / max(sum(found_counts.values()), 1)
@@ -173,20 +220,17 @@ def _check_range(
         yield Finding(feature.name, kind, "Out of range", text)
 
 
-def _threshold(comparator: schema_pb2.FeatureComparator) -> float | None:
-    for kind in ("infinity_norm", "jensen_shannon_divergence"):
-        if comparator.HasField(kind):
-            return getattr(comparator, kind).threshold
-    return None
-
-
 def _measure(
-    found: Statistics, other: Statistics, threshold: float
-) -> anomalies_pb2.DriftSkewInfo.Measurement:
-    kind = "L_INFTY" if is_string(found) else "JENSEN_SHANNON_DIVERGENCE"
-    return anomalies_pb2.DriftSkewInfo.Measurement(
-        type=kind, value=distance(found, other), threshold=threshold
-    )
+    found: Statistics, other: Statistics, comparator: schema_pb2.FeatureComparator
+) -> Iterator[anomalies_pb2.DriftSkewInfo.Measurement]:
+    """The distances that a comparator limits."""
+    for kind, code in KINDS.items():
+        if comparator.HasField(kind):
+            yield anomalies_pb2.DriftSkewInfo.Measurement(
+                type=code,
+                value=distance(found, other, kind),
+                threshold=getattr(comparator, kind).threshold,
+            )
 
 
 def _describe_distance(

@@ -7,7 +7,7 @@ import inspect
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from pipelines import fingerprints
 from pipelines.definition import Channel, Component, Context, Pipeline, Previous
@@ -47,7 +47,8 @@ def run(
 
     A component whose code, parameters, files and inputs are those of an earlier
     execution is not executed again. So a run that was killed goes on where it was: call
-    this again. Artifacts appear under their final name when they are complete.
+    this again. The Trainer goes on after its last epoch. Artifacts appear under their
+    final name when they are complete.
 
     Args:
         pipeline: the pipeline.
@@ -61,9 +62,11 @@ def run(
 
     Raises:
         BlockingIOError: if another run is going on in `root`.
+        ValueError: if `root` holds runs of another pipeline.
         Exception: what a component raises, with its name in a note.
     """
     with _locked(root), contextlib.closing(Store(root)) as store:
+        check_root(root, pipeline, (run.pipeline for run in store.runs()))
         for number in store.interrupt_unfinished():
             _remove(root, number)
         return _Run(pipeline, root, store, beam_options, cache, report).run()
@@ -138,8 +141,39 @@ class _Run:
         channel = source.channel
         current = self._resolve(channel)
         assert current is not None
-        return self.store.find_previous(
-            channel.component, channel.output, current.fingerprint, source.approved_by
+        for earlier in self.store.find_previous(
+            channel.component,
+            channel.output,
+            current.fingerprint,
+            source.approved_by,
+            self._input_name(source),
+        ):
+            if earlier.path.is_dir():
+                return earlier
+            self.report(
+                f"{channel.component}: {str(earlier.path)!r} is gone, so that what "
+                "was before it counts, if there is anything."
+            )
+        return None
+
+    def _scratch(self, component: Component, key: str) -> pathlib.Path:
+        """The folder that an attempt with the same key may have left, and no other."""
+        parent = self.root / "scratch" / component.name
+        for folder in parent.glob("*"):
+            if folder.name != key or not self.cache:
+                shutil.rmtree(folder)
+        return parent / key
+
+    def _input_name(self, source: Previous) -> str:
+        """How the component that approves reads the channel, not what was before it."""
+        for component in self.pipeline.components:
+            if component.name == source.approved_by:
+                for name, each in component.inputs.items():
+                    if each == source.channel:
+                        return name
+        raise ValueError(
+            f"`approved_by` must be a component that reads {source.channel}. Received: "
+            f"{source.approved_by!r}."
         )
 
     def _execute(
@@ -155,6 +189,7 @@ class _Run:
         )
         temporary, final = _folders(self.root, number)
         outputs = {name: temporary / name for name in component.OUTPUTS}
+        scratch = self._scratch(component, key)
         try:
             for folder in outputs.values():
                 folder.mkdir(parents=True)
@@ -164,9 +199,11 @@ class _Run:
                     | {n: each.path for n, each in present.items()},
                     outputs,
                     self.beam_options,
+                    scratch,
                 )
             )
             temporary.rename(final)
+            shutil.rmtree(scratch, ignore_errors=True)
             return self.store.complete_execution(
                 number,
                 {
@@ -177,10 +214,33 @@ class _Run:
             )
         except BaseException as error:
             is_failure = isinstance(error, Exception)
+            if is_failure:
+                shutil.rmtree(scratch, ignore_errors=True)
             state = "failed" if is_failure else "interrupted"
             self.store.fail_execution(number, state, str(error))
             _remove(self.root, number)
             raise
+
+
+def check_root(root: pathlib.Path, pipeline: Pipeline, known: Iterable[str]) -> None:
+    """Refuses a folder that holds runs of another pipeline.
+
+    Components of two pipelines go by the same names, and push to the same folder.
+
+    Args:
+        root: the folder.
+        pipeline: the pipeline to run there.
+        known: names of the pipelines that have runs there.
+
+    Raises:
+        ValueError: if there is another one.
+    """
+    others = sorted({*known} - {pipeline.name})
+    if others:
+        raise ValueError(
+            f"`root` must hold runs of one pipeline. Received: root={str(root)!r} for "
+            f"{pipeline.name!r}, with runs of {others}. Take another folder."
+        )
 
 
 def cache_key(component: Component, inputs: Mapping[str, Artifact | None]) -> str:

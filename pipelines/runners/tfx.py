@@ -52,12 +52,19 @@ def run(
 
     Returns:
         `Result`. A run that stops at a verdict is no error.
+
+    Raises:
+        ValueError: if `root` holds runs of another pipeline.
     """
     root = root.absolute()
     root.mkdir(parents=True, exist_ok=True)
     store = tfx.orchestration.metadata.sqlite_metadata_connection_config(
         str(root / "metadata.sqlite")
     )
+    with Metadata(store) as metadata:
+        # Inputs of earlier runs are found by their type, whichever pipeline made them.
+        contexts = metadata.store.get_contexts_by_type("pipeline")
+        local.check_root(root, pipeline, (context.name for context in contexts))
     translated = tfx_pipeline.translate(
         pipeline,
         is_local=True,

@@ -4,6 +4,7 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tf_mtl.experiments.config import TrainConfig
 from tf_mtl.experiments.data import prepare
@@ -94,6 +95,48 @@ def test_wrong_folder_of_the_data_leaves_no_run_behind(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_export_is_calibrated_on_validation_rows_and_has_a_score(config, tmp_path):
+    plain = train(config, tmp_path / "plain")
+    asked = dataclasses.replace(config, calibration="platt", score="click + 2 * buy")
+    result = train(asked, tmp_path / "asked")
+    # The metrics are those of the model itself.
+    assert numbers(result) == numbers(plain)
+    version = find_saved_model(tmp_path / "asked")
+    info = json.loads((version / "assets.extra" / "model_info.json").read_text())
+    assert info["calibration"]["tasks"]["click"]["num_known"] == 30
+    serve = tf.saved_model.load(str(version)).signatures["serving_default"]
+    answer = serve(
+        city=tf.constant([b"Rome"]),
+        item=tf.constant([3], tf.int64),
+        price=tf.constant([2.0]),
+    )
+    np.testing.assert_allclose(answer["score"], answer["click"] + 2 * answer["buy"])
+    before, after = (
+        evaluate_saved_model(tmp_path / name, "tiny")["click"]
+        for name in ("plain", "asked")
+    )
+    assert after["auc"] == pytest.approx(before["auc"])
+    assert after["log_loss"] != before["log_loss"]
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"score": "click + bought"}, "Received: score='bought'"),
+        (
+            {"calibration": "isotonic", "validation_fraction": 0.01},
+            "two known labels of each class",
+        ),
+    ],
+)
+def test_export_that_cannot_be_as_asked_fails_before_training(
+    config, tmp_path, choices, message
+):
+    with pytest.raises(ValueError, match=message):
+        train(dataclasses.replace(config, **choices), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_validation_rows_are_seeded_and_no_training_rows(config):
     data = prepare(config)
     assert [len(data.train), len(data.validation), len(data.test)] == [270, 30, 100]
@@ -115,6 +158,8 @@ def test_validation_rows_are_seeded_and_no_training_rows(config):
         ({"surface": "nope"}, "`surface` must be one of"),
         ({"model_args": {"experts": 3}}, r"`model_args`.*num_experts.*'experts'"),
         ({"aggregator_args": {"nope": 3}}, r"`aggregator_args`.*tau.*'nope'"),
+        ({"calibration": "line"}, r"`calibration` must be one of .*platt"),
+        ({"score": "click +"}, "`formula` must be an expression"),
         ({"epochs": 0}, "`epochs` must be at least 1. Received: epochs=0"),
         ({"validation_fraction": 1.0}, "`validation_fraction` must be between"),
     ],

@@ -175,3 +175,14 @@ def _network(units):
     inputs = keras.Input((100,))
     hidden = keras.layers.Dense(units)(inputs)
     return keras.Model(inputs, keras.layers.Dense(1)(hidden))
+
+
+def test_extra_signature_must_not_take_the_name_of_an_own_one(trained, tmp_path):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    def double(x):
+        return {"double": 2 * x}
+
+    extra = {"serving_default": double.get_concrete_function()}
+    with pytest.raises(ValueError, match=r"names of their own.*\['serving_default'\]"):
+        export.save(trained.model, tmp_path, extra_signatures=extra)
+    assert not list(tmp_path.glob("[0-9]*"))

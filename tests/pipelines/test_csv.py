@@ -32,6 +32,17 @@ def test_columns_may_be_named(tmp_path):
     assert csv.infer_types(block) == {"a": "int", "b": "bytes"}
 
 
+def test_names_may_be_quoted_behind_a_byte_order_mark(tmp_path):
+    [block] = read(tmp_path, '\ufeff"city, state", "say ""hi"""\nx,1\n')
+    assert block.header == ("city, state", 'say "hi"')
+    assert csv.infer_types(block) == {"city, state": "bytes", 'say "hi"': "int"}
+
+
+def test_byte_order_mark_is_no_part_of_a_value(tmp_path):
+    [block] = read(tmp_path, "\ufeff1,x\n", ["a", "b"])
+    assert csv.infer_types(block) == {"a": "int", "b": "bytes"}
+
+
 def test_types_hold_the_values_of_all_blocks():
     blocks = [{"a": "int", "b": "float"}, {"a": "float", "b": "int"}, {"a": "int"}]
     assert csv.merge_types(blocks) == {"a": "float", "b": "float"}

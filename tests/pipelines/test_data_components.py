@@ -1,5 +1,7 @@
 """ExampleGen to ExampleValidator on tiny files, with one worker and with two."""
 
+import gzip
+
 import pytest
 import tensorflow as tf
 
@@ -23,7 +25,10 @@ def make_pipeline(folder, schema_file=None):
         else SchemaGen(statistics.outputs["statistics"], "train", 10, 0.05, 0.3, 0.3)
     )
     validator = ExampleValidator(
-        statistics.outputs["statistics"], schema.outputs["schema"], "train"
+        statistics.outputs["statistics"],
+        schema.outputs["schema"],
+        "train",
+        compare_columns=schema_file is None,
     )
     return Pipeline("data", [examples, statistics, schema, validator])
 
@@ -32,6 +37,12 @@ def write_rows(folder, ages=range(40), cities=("Oslo", "Rome")):
     rows = [f"{age}, {cities[i % len(cities)]}\n" for i, age in enumerate(ages)]
     (folder / "train.csv").write_text("age,city\n" + "".join(rows))
     (folder / "eval.csv").write_text("age,city\n" + "".join(rows[4:]))
+
+
+def write_ages(folder, ages):
+    text = "\n".join(["age", *map(str, ages)])
+    (folder / "train.csv").write_text(text)
+    (folder / "eval.csv").write_text(text)
 
 
 @pytest.fixture
@@ -77,6 +88,13 @@ def test_rows_become_examples_and_statistics(folder):
     assert read_examples(copies, "train") == rows
 
 
+def test_file_beside_its_compressed_form_is_refused(folder):
+    text = (folder / "eval.csv").read_bytes()
+    (folder / "eval.csv.gz").write_bytes(gzip.compress(text))
+    with pytest.raises(ValueError, match=r"split 'eval'.*eval\.csv'\] and the same"):
+        run(folder)
+
+
 @pytest.mark.parametrize(
     "mode",
     [
@@ -116,6 +134,21 @@ def test_drifting_feature_stops_until_it_is_back(folder):
     assert run(folder).reason is None
 
 
+def test_dropped_column_stops_until_the_schema_is_kept(folder):
+    run(folder)
+    write_ages(folder, range(40))
+    result = run(folder)
+    assert "ExampleValidator: 2 anomalies" in result.reason
+    assert "train: city: The column was in the run before." in result.reason
+    kept = folder / "kept.pbtxt"
+    schema = result.outputs["SchemaGen", "schema"].path / layout.SCHEMA
+    kept.write_text(schema.read_text())
+    assert run(folder, schema_file=kept).reason is None
+    # The column is accepted: for the next rows the inferred schema will do again.
+    write_ages(folder, range(1, 41))
+    assert run(folder).reason is None
+
+
 def test_kept_schema_stops_other_data(folder):
     path = run(folder).outputs["SchemaGen", "schema"].path / layout.SCHEMA
     kept = folder / "kept.pbtxt"
@@ -123,6 +156,9 @@ def test_kept_schema_stops_other_data(folder):
     write_rows(folder, cities=("Oslo", "Bonn"))
     reason = run(folder, schema_file=kept).reason
     assert "'Bonn'" in reason
+    kept.write_text('feature { name: "age" type: INT not_in_environment: "SERVING" }')
+    with pytest.raises(ValueError, match="age.not_in_environment"):
+        run(folder, schema_file=kept)
     kept.write_text("no schema")
     with pytest.raises(ValueError, match="must hold a Schema proto"):
         run(folder, schema_file=kept)

@@ -24,3 +24,16 @@ def test_config_names_labels_masks_and_bounds():
 def test_bound_of_no_task_is_an_error():
     with pytest.raises(ValueError, match=r"must name tasks.*Received: \['share'\]"):
         tfx.make_eval_config(TASKS, {"share": 0.5}, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "regression"}, "must be binary.*'dwell' of kind 'regression'"),
+        ({"sample_weight": "w"}, "'dwell' with sample_weight='w'"),
+        ({"missing_label": -1.0}, r"missing_label=-1\.0.*Make a mask"),
+    ],
+)
+def test_task_that_would_be_measured_wrongly_is_an_error(options, message):
+    with pytest.raises(ValueError, match=message):
+        tfx.make_eval_config([*TASKS, Task("dwell", **options)], {}, 0.01)

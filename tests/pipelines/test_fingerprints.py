@@ -70,3 +70,9 @@ def test_folder_counts_names_and_bytes(tmp_path):
 def test_pattern_without_a_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing-here"):
         fingerprints.of_files([str(tmp_path / "nothing-here*")])
+
+
+def test_versions_of_what_reads_and_describes_rows_count():
+    versions = fingerprints._versions()
+    for library in ("tfx-bsl", "tensorflow-metadata", "tensorflow-transform"):
+        assert versions[library] != "not installed"

@@ -1,4 +1,5 @@
 import pathlib
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -102,6 +103,28 @@ def test_what_was_stopped_is_never_the_previous_one(folder):
     assert verdict.read_text() == str(first)
 
 
+def test_previous_is_that_of_the_newest_run_even_if_it_was_cached(folder):
+    for text in ("aaa", "bbb", "aaa", "bbb"):
+        (folder / "in.txt").write_text(text)
+        last = run(folder)
+    assert last.executed == ()
+    (folder / "in.txt").write_text("ccc")
+    verdict = run(folder).outputs["Judge", "verdict"].path / "verdict.txt"
+    assert verdict.read_text() == str(last.outputs["Upper", "words"].path)
+
+
+def test_previous_that_is_gone_is_skipped_with_a_note(folder, capsys):
+    paths = []
+    for text in ("aaa", "bbb"):
+        (folder / "in.txt").write_text(text)
+        paths.append(run(folder).outputs["Upper", "words"].path)
+    shutil.rmtree(paths[1])
+    (folder / "in.txt").write_text("ccc")
+    verdict = run(folder).outputs["Judge", "verdict"].path / "verdict.txt"
+    assert verdict.read_text() == str(paths[0])
+    assert f"Upper: {str(paths[1])!r} is gone" in capsys.readouterr().out
+
+
 def test_failure_names_the_component_and_leaves_nothing(folder):
     (folder / "in.txt").write_text("")
     with pytest.raises(ValueError, match="no words") as error:
@@ -111,6 +134,14 @@ def test_failure_names_the_component_and_leaves_nothing(folder):
         "1",
         "2",
     ]
+
+
+def test_root_of_another_pipeline_is_refused(folder):
+    run(folder)
+    other = Pipeline("other", make_pipeline(folder).components)
+    with pytest.raises(ValueError, match=r"'other', with runs of \['toy'\]"):
+        local.run(other, folder / "root")
+    assert run(folder).executed == ()
 
 
 def test_missing_file_is_named(folder):

@@ -67,6 +67,45 @@ def test_unknown_names_are_errors(tmp_path):
         runners.get("locl")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"custom_config": {"learning_rte": 1}}', "Did you mean 'learning_rate'"),
+        ('{"schema_options": {"max_drif": 1}}', r"\['max_domain'.*'max_drift'"),
+        ('{"eval_args": {"min_aus": {}}}', "Did you mean 'min_auc'"),
+        ('{"tuner_options": {"grids": {}}}', r"\['grid', 'num_trials', 'seed'\]"),
+        (
+            '{"tuner_options": {"grid": {"learning_rte": [1]}}}',
+            "`grid` must be one of.*Did you mean 'learning_rate'",
+        ),
+        ('{"custom_config": 3}', "`custom_config` must be a JSON object"),
+        ("[1]", r"`config` must be a JSON object.*Received: \[1\]\."),
+        ('{"epochs": ', "`config` must be a JSON object.*Expecting value"),
+    ],
+)
+def test_wrong_values_are_errors_before_any_work(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        run.load("census_income", tmp_path, "data", text)
+
+
+def test_entries_that_have_no_value_yet_may_be_added(tmp_path):
+    changes = json.dumps({"custom_config": {"optimizer": "adam"}})
+    pipeline = run.load("census_income", tmp_path, "data", changes)
+    [trainer] = [c for c in pipeline.components if c.name == "Trainer"]
+    assert trainer.parameters["custom_config"]["optimizer"] == "adam"
+
+
+def test_run_that_is_stopped_has_a_code_of_its_own(tmp_path, monkeypatch, capsys):
+    (tmp_path / "in.txt").write_text("some words")
+    root = tmp_path / "root"
+    local.run(make_pipeline(tmp_path), root)
+    (tmp_path / "in.txt").write_text("word")
+    monkeypatch.setattr(run, "load", lambda *_: make_pipeline(tmp_path))
+    options = ["--pipeline=toy", f"--root={root}"]
+    assert cli.run_command(run, "pipelines.run", options) == 3
+    assert "the words got shorter" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["tfx", "kubeflow"])
 def test_runner_that_is_not_installed_says_what_it_needs(name, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
@@ -81,6 +120,24 @@ def test_error_of_a_user_is_one_line(tmp_path):
     assert done.returncode == 2
     assert "No file matches" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--beam_options=--runner=FlinkRunner"], "`beam_options` need another --run"),
+        (["--root=gs://bucket/runs"], "`root` must be a folder of this machine"),
+        (["--data_dir=s3://bucket"], "`data_dir` must be a folder of this machine"),
+    ],
+)
+def test_options_that_would_do_nothing_or_harm_are_refused(
+    options, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--pipeline=census_income", "--data_dir=data", *options]
+    assert cli.run_command(run, "pipelines.run", arguments) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("module", ["run", "lineage", "synthetic_feed.generator"])

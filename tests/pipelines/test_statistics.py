@@ -86,3 +86,15 @@ def test_column_without_a_value_is_left_out():
     fn = StatisticsFn("train")
     proto = fn.extract_output(fn.add_input(fn.create_accumulator(), batch))
     assert [feature.path.step[0] for feature in proto.features] == ["y"]
+
+
+@pytest.mark.parametrize("is_apart", [True, False])
+def test_column_of_two_types_is_named(is_apart):
+    numbers, strings = {"x": [1]}, {"x": [b"one"]}
+    with pytest.raises(ValueError, match="Column 'x'.*INT and STRING"):
+        if is_apart:
+            make_statistics(numbers, strings)
+        else:
+            fn = StatisticsFn("train")
+            accumulator = fn.add_input(fn.create_accumulator(), make_batch(numbers))
+            fn.add_input(accumulator, make_batch(strings))

@@ -138,6 +138,13 @@ def test_rejected_data_are_nothing_to_compare_with(runs, first):
     assert "age" in again.reason
 
 
+def test_root_of_another_pipeline_is_refused(runs, first):
+    data_dir = str(runs.root)
+    other = feed_configs.make_pipeline(runs.root, data_dir)
+    with pytest.raises(ValueError, match="one pipeline.*census_income"):
+        runners.get("tfx").run(other, runs.root)
+
+
 def test_records_of_the_feed_become_a_pushed_model(tmp_path):
     generator.write(tmp_path / "rows", num_rows=3000, seed=0)
     pipeline = feed_configs.make_pipeline(

@@ -7,7 +7,8 @@ Written to --output_dir:
 
   metrics.json    exact AUC and log loss per task, history, rows per second, choices;
                   written last: a folder without it holds a run that was stopped
-  saved_model/1   the model with its preprocessing, for TensorFlow Serving
+  saved_model/1   the model with its preprocessing, for TensorFlow Serving; with
+                  --calibration, learned from the rows held out, and --score
   checkpoints/    weights, optimizer, aggregator and seeds of the last and best epoch
   logs/           TensorBoard events: `tensorboard --logdir=OUT/logs`
   config.json     the choices below

@@ -84,11 +84,22 @@ class TrainConfig:
     monitor_every: int = _choice(
         0, "Steps between two looks at the angle of the task gradients; 0: never."
     )
+    calibration: str | None = _choice(
+        None,
+        "How probabilities of the export are calibrated on the rows held out: "
+        "`isotonic` or `platt`; without it, not at all.",
+    )
+    score: str | None = _choice(
+        None,
+        "Formula of one more output of the export, such as `click * (1 + 2 * like)`.",
+    )
     seed: int = _choice(0, "Seed of weights, dropout, row order and validation rows.")
     jit: bool = _choice(True, "Compile the train step with XLA.")
 
     def __post_init__(self) -> None:
         from tf_mtl import aggregators, datasets, models
+        from tf_mtl.export.calibration import METHODS
+        from tf_mtl.export.score import Score
         from tf_mtl.models.training import SURFACES
 
         _check_name("dataset", self.dataset, datasets.names())
@@ -97,6 +108,10 @@ class TrainConfig:
         _check_name("surface", self.surface, SURFACES)
         _check_name("optimizer", self.optimizer, OPTIMIZERS)
         _check_name("schedule", self.schedule, SCHEDULES)
+        if self.calibration is not None:
+            _check_name("calibration", self.calibration, METHODS)
+        if self.score is not None:
+            Score(self.score)
         _check_arguments("model_args", models.get(self.model), self.model_args)
         aggregator = type(aggregators.get(self.aggregator))
         _check_arguments("aggregator_args", aggregator, self.aggregator_args)

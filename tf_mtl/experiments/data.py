@@ -8,7 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl import datasets, features
-from tf_mtl.datasets.columns import Columns, as_dataset, num_rows, take_rows
+from tf_mtl.datasets.columns import (
+    Columns,
+    as_dataset,
+    fingerprint,
+    num_rows,
+    take_rows,
+)
 from tf_mtl.experiments.config import TrainConfig
 from tf_mtl.tasks import Task
 
@@ -31,6 +37,13 @@ class Rows:
 
     def __len__(self) -> int:
         return num_rows(self.labels)
+
+    def fingerprint(self) -> str:
+        """Tells other rows from these, see `datasets.columns.fingerprint`."""
+        return fingerprint(
+            {f"input {name}": column for name, column in self.inputs.items()}
+            | {f"label {name}": column for name, column in self.labels.items()}
+        )
 
     def batches(
         self,

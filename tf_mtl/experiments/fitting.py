@@ -11,6 +11,8 @@ import tensorflow as tf
 from tf_mtl import aggregators, callbacks, metrics, models
 from tf_mtl.experiments.config import OPTIMIZERS, TrainConfig
 from tf_mtl.experiments.data import PreparedData, Rows
+from tf_mtl.export.calibration import Calibration, check_labels, fit_calibration
+from tf_mtl.export.score import Score
 from tf_mtl.tasks import Task
 
 # Rows per batch of an evaluation.
@@ -92,6 +94,45 @@ def fit_best(
     return checkpoint
 
 
+def check_choices(config: TrainConfig, data: PreparedData) -> None:
+    """Checks, before any training, that the export can be as asked.
+
+    Args:
+        config: the choices of the run.
+        data: tasks and rows.
+
+    Raises:
+        ValueError: if the formula of the score names what is no task, or the rows held
+            out are too few to calibrate on.
+    """
+    if config.score is not None:
+        Score(config.score).check_tasks([task.name for task in data.tasks])
+    if config.calibration is not None:
+        check_labels(data.tasks, data.validation.labels)
+
+
+def calibrate(
+    model: models.MultiTaskModel, config: TrainConfig, data: PreparedData
+) -> Calibration | None:
+    """Learns the calibration of a model on the rows held out.
+
+    They chose the epoch too, so that its report is a little too good.
+
+    Args:
+        model: the trained model.
+        config: the choices of the run.
+        data: tasks and rows.
+
+    Returns:
+        The calibration; None if none is asked for.
+    """
+    if config.calibration is None:
+        return None
+    predictions = _predict(model, data.validation)
+    labels = data.validation.labels
+    return fit_calibration(data.tasks, labels, predictions, config.calibration)
+
+
 def evaluate(
     model: models.MultiTaskModel, tasks: Sequence[Task], rows: Rows
 ) -> dict[str, dict[str, Any]]:
@@ -105,9 +146,7 @@ def evaluate(
     Returns:
         dict of metrics by task.
     """
-    inputs: tf.data.Dataset = rows.batches(_EVALUATION_BATCH).map(lambda x, _: x)
-    predictions = model.predict(inputs, verbose=0)
-    return metrics.evaluate_predictions(tasks, rows.labels, predictions)
+    return metrics.evaluate_predictions(tasks, rows.labels, _predict(model, rows))
 
 
 def validation_score(tasks: Sequence[Task], logs: Mapping[str, float]) -> float:
@@ -122,6 +161,11 @@ def validation_score(tasks: Sequence[Task], logs: Mapping[str, float]) -> float:
     """
     scores = [logs[f"val_{t.name}_auc"] for t in tasks if t.kind == "binary"]
     return sum(scores) / len(scores) if scores else -logs["val_loss"]
+
+
+def _predict(model: models.MultiTaskModel, rows: Rows) -> dict[str, Any]:
+    inputs: tf.data.Dataset = rows.batches(_EVALUATION_BATCH).map(lambda x, _: x)
+    return model.predict(inputs, verbose=0)
 
 
 def _batches(config: TrainConfig, data: PreparedData) -> tuple[int, int]:

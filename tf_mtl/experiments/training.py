@@ -10,10 +10,15 @@ from typing import Any
 import keras
 
 from tf_mtl import callbacks, datasets, export
-from tf_mtl.datasets.columns import fingerprint
 from tf_mtl.experiments.config import FOLDERS, TrainConfig
 from tf_mtl.experiments.data import PreparedData, Rows, prepare
-from tf_mtl.experiments.fitting import evaluate, fit_best, make_model
+from tf_mtl.experiments.fitting import (
+    calibrate,
+    check_choices,
+    evaluate,
+    fit_best,
+    make_model,
+)
 from tf_mtl.experiments.run_folder import RunFolder
 from tf_mtl.export.warmup import can_write_warmup
 from tf_mtl.files import write_json
@@ -55,8 +60,8 @@ def train(
         FileExistsError: if the folder holds a run and neither `resume` nor
             `overwrite` is given, or files of the names above that belong to no run.
         FileNotFoundError: if a source file of the data set is missing.
-        ValueError: if a source file is damaged, or a resumed run began with other
-            choices.
+        ValueError: if a source file is damaged, a resumed run began with other
+            choices, or the export cannot be as asked, see `fitting.check_choices`.
     """
     folder = RunFolder(output_dir)
     folder.check(config, resume, overwrite)
@@ -65,7 +70,8 @@ def train(
         return finished
     keras.utils.set_random_seed(config.seed)
     data = prepare(config)
-    # Not before: a wrong `manual_dir` must not leave a run behind.
+    check_choices(config, data)
+    # Not before: a wrong choice must not leave a run behind.
     folder.start(config, resume, overwrite)
     model = make_model(config, data)
     throughput = callbacks.Throughput(min(config.batch_size, len(data.train)))
@@ -99,6 +105,8 @@ def train(
     export.save(
         model,
         os.fspath(folder.saved_model),
+        calibration=calibrate(model, config, data),
+        score=config.score,
         warmup=data.sample if can_write_warmup() else None,
         provenance=provenance(data, result),
     )
@@ -121,10 +129,7 @@ def provenance(data: PreparedData, result: Mapping[str, Any]) -> export.Provenan
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
     return export.Provenance(
         data=f"{config['dataset']}: {datasets.get(config['dataset']).description}",
-        fingerprint=fingerprint(
-            {f"input {name}": column for name, column in data.train.inputs.items()}
-            | {f"label {name}": column for name, column in data.train.labels.items()}
-        ),
+        fingerprint=data.train.fingerprint(),
         num_rows={name: len(rows) for name, rows in splits.items()},
         metrics={name: result[name] for name in ("validation", "test")},
         choices={n: v for n, v in config.items() if n not in FOLDERS},

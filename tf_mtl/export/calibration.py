@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mtl.datasets.columns import num_rows
 from tf_mtl.metrics import calibration_error
 from tf_mtl.metrics.evaluate import evaluate_predictions, known_rows
 from tf_mtl.names import unknown_name_error
@@ -87,10 +88,10 @@ def fit_calibration(
     """Learns how often what was predicted came true.
 
     Fit it on rows that the model was not trained on, such as those of validation.
-    `"platt"` has two numbers for each task and keeps the order of rows. `"isotonic"`
-    follows any rising curve, wants thousands of rows, and makes predictions of one
-    stretch equal, so that their order is lost. Its values stay away from 0 and 1 by
-    `1 / (rows + 2)`.
+    `"platt"` has two numbers for each task and keeps the order of rows, or turns it
+    round where the model ranks worse than by chance. `"isotonic"` follows any rising
+    curve, wants thousands of rows, and makes predictions of one stretch equal, so that
+    their order is lost. Its values stay away from 0 and 1 by `1 / (rows + 2)`.
 
     The report tells, for each task, log loss and expected calibration error
     (`metrics.calibration_error`) before and after. Rows are cut in two halves, and each
@@ -120,12 +121,7 @@ def fit_calibration(
 
     if method not in METHODS:
         raise unknown_name_error("method", method, METHODS)
-    binary = [task for task in tasks if task.kind == "binary"]
-    if not binary:
-        raise ValueError(
-            "`tasks` must hold a binary task: regressions have no probabilities. "
-            f"Received: {[task.name for task in tasks]}."
-        )
+    binary = _binary(tasks)
     fit, apply = _FITS[method], _MAPS[method]
     parameters, report = {}, {}
     halves = StratifiedKFold(2, shuffle=True, random_state=0)
@@ -146,6 +142,33 @@ def fit_calibration(
             "after": _measure(label, held_out, weight),
         }
     return Calibration(method, parameters, report)
+
+
+def check_labels(tasks: Sequence[Task], labels: Mapping[str, Any]) -> None:
+    """Checks that `fit_calibration` can learn from labels, before there is a model.
+
+    Args:
+        tasks: see `fit_calibration`.
+        labels: see `fit_calibration`.
+
+    Raises:
+        ValueError: see `fit_calibration`.
+    """
+    binary = _binary(tasks)
+    blank = np.zeros(num_rows(labels))
+    rows = known_rows(binary, labels, {task.name: blank for task in binary})
+    for task, (label, _, weight) in zip(binary, rows, strict=True):
+        _check_classes(task, label[weight > 0])
+
+
+def _binary(tasks: Sequence[Task]) -> list[Task]:
+    binary = [task for task in tasks if task.kind == "binary"]
+    if not binary:
+        raise ValueError(
+            "`tasks` must hold a binary task: regressions have no probabilities. "
+            f"Received: {[task.name for task in tasks]}."
+        )
+    return binary
 
 
 def _check_classes(task: Task, labels: np.ndarray) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _LIMITS = (
-    "Numbers hold for the rows they were measured on; other rows may differ. No "
-    "groups of rows were looked at apart.",
+    "Numbers hold for the rows they were measured on, all together: other rows, and "
+    "groups of these, may differ.",
 )
 
 

@@ -84,8 +84,9 @@ def save(
         TypeError: if `model` is of another kind.
         ValueError: if `model` is not built or its features are not adapted, an input
             cannot be named in a signature, `version` is not positive, `path` is a URL,
-            `calibration` maps what is no binary task, `score` names what is no task, or
-            `warmup` holds other columns than the model reads.
+            `calibration` maps what is no binary task, `score` names what is no task,
+            `warmup` holds other columns than the model reads, or `extra_signatures`
+            have a name that is taken.
         NotADirectoryError: if `path` is a file.
         FileExistsError: if `version` exists.
     """
@@ -100,6 +101,7 @@ def save(
     def write(folder: pathlib.Path) -> None:
         with freezing() as frozen:
             own = make_signatures(model, calibration, score)
+        _check_extra(extra_signatures or {}, own)
         signatures = {**own, **(extra_signatures or {})}
         module = tf.Module()
         variables = [(v.path, v.value) for v in model.variables]
@@ -149,6 +151,15 @@ def _check_calibration(calibration: Calibration | None, model: TaskTrainer) -> N
             "`calibration` must map binary tasks of the model. Received: maps of "
             f"{sorted(calibration.parameters)}, binary tasks {sorted(binary)}. Fit it "
             "on predictions of this model."
+        )
+
+
+def _check_extra(extra: Iterable[str], own: Iterable[str]) -> None:
+    taken = sorted({*extra} & {*own})
+    if taken:
+        raise ValueError(
+            "`extra_signatures` must have names of their own. Received: "
+            f"{taken}, which the export makes itself: {sorted(own)}. Rename them."
         )
 
 

@@ -63,10 +63,10 @@ def make_signatures(
     `(batch,)` by task name, probabilities of binary tasks and values of regressions;
     and `score`, if there is one.
 
-    TensorFlow Serving wants every input of a signature. So that weights of the score
-    are no duty, signatures of their own take them: `serving_default_weighted` and
-    `serve_examples_weighted` have one more input for each, float32 `(batch,)` or `(1,)`
-    by its name.
+    A request must hold every input of a signature that has no default value, and these
+    have none. So that weights of the score are no duty, signatures of their own take
+    them: `serving_default_weighted` and `serve_examples_weighted` have one more input
+    for each, float32 `(batch,)` or `(1,)` by its name.
 
     Args:
         model: built model.

@@ -28,8 +28,11 @@ def make_eval_config(
             and bless nothing.
 
     Raises:
-        ValueError: if `min_auc` names what is no task.
+        ValueError: if `min_auc` names what is no task, or a task is not binary or has
+            what TFMA would not see: sample weights, a label that means "unknown".
     """
+    for task in tasks:
+        _check_task(task)
     unknown = sorted(set(min_auc) - {task.name for task in tasks})
     if unknown:
         raise ValueError(
@@ -72,6 +75,22 @@ def make_eval_config(
             *(config_pb2.SlicingSpec(feature_keys=[name]) for name in slices),
         ],
     )
+
+
+def _check_task(task: Task) -> None:
+    if task.kind != "binary":
+        raise ValueError(
+            "`tasks` must be binary: their bounds are of the AUC. Received: "
+            f"{task.name!r} of kind {task.kind!r}. Leave it out."
+        )
+    if task.sample_weight is not None or task.missing_label is not None:
+        raise ValueError(
+            "`tasks` must tell unknown labels by a `mask` alone, and have no weights: "
+            f"TFMA sees neither here. Received: {task.name!r} with sample_weight="
+            f"{task.sample_weight!r}, missing_label={task.missing_label!r}. Make a "
+            "mask column in `preprocessing_fn`, and pass "
+            "`dataclasses.replace(task, sample_weight=None, missing_label=None)`."
+        )
 
 
 def _threshold(least: float, max_drop: float) -> config_pb2.MetricThreshold:

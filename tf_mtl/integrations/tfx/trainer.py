@@ -1,11 +1,13 @@
 """What the `run_fn` of a TFX Trainer does: train by a config, export for serving."""
 
+import dataclasses
 import pathlib
 import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
@@ -13,14 +15,24 @@ from tf_mtl import export
 from tf_mtl.datasets.columns import Columns
 from tf_mtl.experiments.config import TrainConfig
 from tf_mtl.experiments.data import PreparedData, encode, hold_out
-from tf_mtl.experiments.fitting import evaluate, fit_best, make_model
+from tf_mtl.experiments.fitting import (
+    calibrate,
+    check_choices,
+    evaluate,
+    fit_best,
+    make_model,
+)
+from tf_mtl.export.warmup import can_write_warmup
 from tf_mtl.features import Feature
 from tf_mtl.files import write_json
 from tf_mtl.integrations.tfx.features import TransformedFeatures
+from tf_mtl.names import unknown_name_error
 from tf_mtl.tasks import Task
 
 # Rows that are parsed at a time.
 _BATCH = 8192
+# Rows of the larger warm-up requests.
+_WARMUP_ROWS = 32
 
 
 def train(
@@ -34,11 +46,12 @@ def train(
     `fn_args.custom_config` holds fields of `TrainConfig`: `model`, `aggregator`,
     `epochs` ... Values of `fn_args.hyperparameters` replace them. As in `tf-mtl train`,
     a part of the training rows is held out, and the epoch with the best mean AUC on it
-    is kept. All rows are held in memory.
+    is kept; `calibration` is learned from it too. All rows are held in memory.
 
     Written to `serving_model_dir`: a SavedModel with the signatures of `export.save`
     and `transform_labels`, which takes serialized examples and gives the label columns
-    of the tasks, for TFMA's `preprocessing_function_names`. Written to `model_run_dir`:
+    of the tasks, for TFMA's `preprocessing_function_names`; and warm-up requests
+    without any value, if the extra `serving` is installed. Written to `model_run_dir`:
     checkpoints and `metrics.json`, with the metrics of each task on the rows held out
     (`validation`) and on `eval_files` (`eval`), and the best `score`.
 
@@ -48,9 +61,18 @@ def train(
             of the transformed columns.
         tasks: the tasks; labels, masks and weights are transformed columns.
         columns: names of the raw columns that a request has.
+
+    Raises:
+        ValueError: if a value has a name that `TrainConfig` does not have, or the
+            export cannot be as asked, see `fitting.check_choices`.
     """
     hyperparameters = (fn_args.hyperparameters or {}).get("values", {})
-    config = TrainConfig(**{**fn_args.custom_config, **hyperparameters})
+    choices = {**fn_args.custom_config, **hyperparameters}
+    known = [field.name for field in dataclasses.fields(TrainConfig)]
+    for name in choices:
+        if name not in known:
+            raise unknown_name_error("custom_config", name, known)
+    config = TrainConfig(**choices)
     keras.utils.set_random_seed(config.seed)
     output = tft.TFTransformOutput(fn_args.transform_graph_path)
     features = TransformedFeatures(
@@ -67,8 +89,9 @@ def train(
         train=encode(features, *training),
         validation=encode(features, *validation),
         test=encode(features, *_read(fn_args.eval_files, spec, keys)),
-        sample={},  # Raw rows are not among what Transform wrote.
+        sample=_blank_rows(features),
     )
+    check_choices(config, data)
     model = make_model(config, data)
     folder = pathlib.Path(fn_args.model_run_dir)
     checkpoint = fit_best(model, config, data, folder / "checkpoints", verbose=2)
@@ -78,17 +101,22 @@ def train(
     }
     write_json(folder / "metrics.json", {"score": max(checkpoint.scores), **metrics})
     provenance = export.Provenance(
+        data=f"Transformed examples of a pipeline: {', '.join(fn_args.train_files)}.",
+        fingerprint=data.train.fingerprint(),
         num_rows={
             "train": len(data.train),
             "validation": len(data.validation),
             "eval": len(data.test),
         },
         metrics=metrics,
-        choices={**fn_args.custom_config, **hyperparameters},
+        choices=choices,
     )
     version = export.save(
         model,
         folder / "export",
+        calibration=calibrate(model, config, data),
+        score=config.score,
+        warmup=data.sample if can_write_warmup() else None,
         provenance=provenance,
         extra_signatures={"transform_labels": _label_signature(features, keys)},
     )
@@ -114,6 +142,15 @@ def _read(
         columns = {name: tf.concat([b[name] for b in batches], axis=0) for name in spec}
     targets = {name: columns.pop(name) for name in labels}
     return columns, targets
+
+
+def _blank_rows(features: TransformedFeatures) -> dict[str, np.ndarray]:
+    """Requests without a value, since Transform wrote no raw rows to take some from."""
+    blank = {tf.string: "", tf.float32: float("nan"), tf.int64: 0}
+    return {
+        name: np.full(_WARMUP_ROWS, blank[spec.dtype])
+        for name, spec in features.raw_signature().items()
+    }
 
 
 def _label_signature(
