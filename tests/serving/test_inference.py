@@ -10,6 +10,8 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
+from tf_mtl.serving import inference
+from tf_mtl.serving.errors import RequestError
 from tf_mtl.serving.inference import CLASSIFY, REGRESS, classify, regress
 from tf_mtl.serving.saved_model import Servable
 
@@ -176,3 +178,36 @@ def test_classification_signature_is_used(estimator):
 def test_regression_signature_is_used(estimator):
     request = make_x(regression_pb2.RegressionRequest, "twice")
     assert values(regress(estimator, request).result) == [0.5, 1.5]
+
+
+@pytest.fixture
+def narrow(feed):
+    servable = Servable(feed.folder, max_rows=3)
+    yield servable
+    servable.close()
+
+
+@pytest.mark.parametrize(
+    ("cls", "call"),
+    [
+        (classification_pb2.ClassificationRequest, classify),
+        (regression_pb2.RegressionRequest, regress),
+    ],
+)
+def test_too_many_examples_are_refused(narrow, cls, call):
+    with pytest.raises(RequestError, match="at most 3 rows. Received: 4"):
+        call(narrow, make(cls))
+    request = make(cls, raw={name: column[:3] for name, column in RAW.items()})
+    assert call(narrow, request).result
+
+
+def test_context_does_not_make_a_request_large(estimator, monkeypatch):
+    request = make_x(regression_pb2.RegressionRequest, "twice")
+    examples = list(request.input.example_list.examples)
+    given = request.input.example_list_with_context
+    given.examples.extend(examples)
+    given.context.features.feature["y"].bytes_list.value.append(b"y" * 50)
+    assert values(regress(estimator, request).result) == [0.5, 1.5]
+    monkeypatch.setattr(inference, "_MAX_CONTEXT_BYTES", 100)
+    with pytest.raises(RequestError, match="`context` must have at most 100 bytes"):
+        regress(estimator, request)

@@ -301,3 +301,17 @@ def test_slow_and_broken_clients_do_not_disturb_others(server, post):
     for connection in slow:
         connection.close()
     assert post(GOOD)["outputs"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "body"),
+    [
+        ("predict", {"signature_name": "serve_examples", "instances": [""] * 65537}),
+        ("classify", {"examples": [{}] * 65537}),
+        ("regress", {"examples": [{}] * 65537}),
+    ],
+)
+def test_more_rows_than_allowed_are_refused(error_of, verb, body):
+    status, error = error_of(body, f"/v1/models/feed:{verb}")
+    assert status == 400
+    assert "at most 65536 rows. Received: 65537" in error

@@ -37,6 +37,7 @@ class ServerConfig:
         256, "Requests that may wait; more get RESOURCE_EXHAUSTED or 429."
     )
     max_request_mb: int = _option(32, "Largest request, 2^20 bytes.")
+    max_rows: int = _option(65_536, "Most rows of a request.")
     rest_timeout: float = _option(30.0, "Time for a REST request, seconds.")
     drain_seconds: float = _option(
         10.0, "Time that open requests get when the server is stopped, seconds."
@@ -78,6 +79,7 @@ _LEAST = {
     "concurrency": 0,
     "queue_size": 0,
     "max_request_mb": 1,
+    "max_rows": 1,
     "rest_timeout": 0.001,
     "drain_seconds": 0,
     "batch_rows": 0,

@@ -14,6 +14,7 @@ from tf_mtl.serving.batching import Batching
 from tf_mtl.serving.errors import invalid_argument, not_found
 from tf_mtl.serving.saved_model import Servable
 from tf_mtl.serving.served_model import ServedModel
+from tf_mtl.serving.tensors import DEFAULT_MAX_ROWS
 from tf_mtl.serving.warmup import warm_up
 
 _logger = logging.getLogger(__name__)
@@ -143,10 +144,14 @@ class ModelManager:
 
 
 def load_warm(
-    folder: pathlib.Path, name: str, version: int, batching: Batching | None = None
+    folder: pathlib.Path,
+    name: str,
+    version: int,
+    batching: Batching | None = None,
+    max_rows: int = DEFAULT_MAX_ROWS,
 ) -> Servable:
     """Loads a version and replays its warm-up requests."""
-    servable = Servable(folder, name, version, batching)
+    servable = Servable(folder, name, version, batching, max_rows)
     try:
         warm_up(servable)
     except Exception:

@@ -58,7 +58,7 @@ class Server:
         self._models = ModelManager(
             served,
             config.poll_seconds,
-            functools.partial(load_warm, batching=batching),
+            functools.partial(load_warm, batching=batching, max_rows=config.max_rows),
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="serving")
