@@ -1,9 +1,11 @@
 """Limits, deadlines, and the end of a server: with models that take their time."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 import shutil
+import socket
 import threading
 import time
 import urllib.error
@@ -15,13 +17,14 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from tf_mtl.serving import Server, ServerConfig, saved_model
+from tf_mtl.serving import Server, ServerConfig, rest_server, saved_model
 from tf_mtl.serving.admission import Admission
 from tf_mtl.serving.errors import RequestError
 
 from .conftest import RAW, examples_request, status_of
 
 Code = grpc.StatusCode
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 
 class Gate:
@@ -229,3 +232,115 @@ def test_waiting_time_counts():
         return caught.value.code
 
     assert asyncio.run(run()) == Code.DEADLINE_EXCEEDED
+
+
+def test_more_open_requests_than_the_limit_are_refused(base_path, gate):
+    config = ServerConfig(
+        model_base_path=base_path, port=0, rest_port=0, max_open_requests=4
+    )
+    with (
+        Server(config) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+        call = channel.stream_unary(PREDICT)
+        end = threading.Event()
+
+        def half_sent():
+            end.wait(30)
+            yield from ()
+
+        # They send nothing, so only their number can be a reason to refuse the next.
+        halves = [call.future(half_sent()) for _ in range(4)]
+        while True:
+            try:
+                predict(examples_request(RAW), timeout=1.0)
+            except grpc.RpcError as error:
+                if error.code() == Code.RESOURCE_EXHAUSTED:
+                    break
+                assert error.code() == Code.DEADLINE_EXCEEDED
+        end.set()
+        for each in halves:
+            with pytest.raises(grpc.RpcError):
+                each.result(30)
+        gate.opened.set()
+        assert predict(examples_request(RAW)).outputs
+        address = ("127.0.0.1", server.rest_port)
+        idle = [socket.create_connection(address) for _ in range(4)]
+        assert post(server) == 503
+        for connection in idle:
+            connection.close()
+        end = time.monotonic() + 30
+        while post(server) != 200:
+            assert time.monotonic() < end
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /v1/models/feed:predict HTTP/1.1\r\nHo"])
+def test_connections_that_send_no_request_are_closed(base_path, monkeypatch, sent):
+    monkeypatch.setattr(rest_server, "_HEAD_SECONDS", 0.3)
+    config = ServerConfig(model_base_path=base_path, port=0, rest_port=0)
+    with Server(config) as server:
+        address = ("127.0.0.1", server.rest_port)
+        silent = [socket.create_connection(address, 30) for _ in range(50)]
+        for connection in silent:
+            connection.sendall(sent)
+        for connection in silent:
+            assert closed(connection)
+
+
+def test_half_a_head_after_a_request_is_not_waited_for(base_path, monkeypatch):
+    monkeypatch.setattr(rest_server, "_HEAD_SECONDS", 0.3)
+    config = ServerConfig(model_base_path=base_path, port=0, rest_port=0)
+    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    with Server(config) as server:
+        address = ("127.0.0.1", server.rest_port)
+        with socket.create_connection(address, 30) as connection:
+            connection.sendall(request)
+            assert b" 200 " in connection.recv(1000)
+            # Between two requests there is more time.
+            time.sleep(0.5)
+            connection.sendall(request)
+            assert b" 200 " in connection.recv(1000)
+            connection.sendall(request[:20])
+            # A byte now and then does not help.
+            started = time.monotonic()
+            with contextlib.suppress(OSError):
+                while time.monotonic() < started + 5:
+                    connection.sendall(b"x")
+                    time.sleep(0.05)
+            assert time.monotonic() < started + 5
+
+
+def closed(connection):
+    with connection:
+        try:
+            return connection.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+
+def test_large_body_is_refused_before_it_is_sent(base_path):
+    config = ServerConfig(
+        model_base_path=base_path, port=0, rest_port=0, max_request_mb=1
+    )
+    head = (
+        b"POST /v1/models/feed:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1048577"
+    )
+    with Server(config) as server:
+        address = ("127.0.0.1", server.rest_port)
+        with socket.create_connection(address, 30) as connection:
+            connection.sendall(head + b"\r\n\r\n")
+            assert b" 413 " in connection.recv(1000)
+
+
+def test_body_is_not_read_if_there_is_no_place(small, predict, gate):
+    admitted = [predict.future(examples_request(RAW)) for _ in range(2)]
+    while small._admission.admitted < 2:
+        time.sleep(0.001)
+    head = b"POST /v1/models/feed:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n"
+    address = ("127.0.0.1", small.rest_port)
+    with socket.create_connection(address, 30) as connection:
+        connection.sendall(head + b"\r\n")
+        assert b" 429 " in connection.recv(1000)
+    gate.opened.set()
+    assert all(call.result().outputs for call in admitted)

@@ -51,6 +51,18 @@ class Admission:
         """Requests that are computed or wait."""
         return self._admitted
 
+    def check(self) -> None:
+        """Checks that one more request may come.
+
+        Raises:
+            RequestError: RESOURCE_EXHAUSTED if too many wait.
+        """
+        if self._admitted >= self._limit:
+            raise RequestError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"The server has {self._limit} requests to answer, and takes no more.",
+            )
+
     async def run(
         self, function: Callable[[], _Answer], timeout: float | None = None
     ) -> _Answer:
@@ -70,11 +82,7 @@ class Admission:
             RequestError: RESOURCE_EXHAUSTED if too many wait; DEADLINE_EXCEEDED if the
                 time was over before a thread was free.
         """
-        if self._admitted >= self._limit:
-            raise RequestError(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"The server has {self._limit} requests to answer, and takes no more.",
-            )
+        self.check()
         deadline = None if timeout is None else time.monotonic() + timeout
         self._admitted += 1
         try:

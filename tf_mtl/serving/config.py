@@ -36,6 +36,11 @@ class ServerConfig:
     queue_size: int = _option(
         256, "Requests that may wait; more get RESOURCE_EXHAUSTED or 429."
     )
+    max_open_requests: int = _option(
+        2048,
+        "Requests that may be open at a time, also those that still come in; REST: "
+        "connections. More are refused before they are read.",
+    )
     max_request_mb: int = _option(32, "Largest request, 2^20 bytes.")
     max_rows: int = _option(65_536, "Most rows of a request.")
     rest_timeout: float = _option(30.0, "Time for a REST request, seconds.")
@@ -78,6 +83,7 @@ _LEAST = {
     "poll_seconds": 0.01,
     "concurrency": 0,
     "queue_size": 0,
+    "max_open_requests": 1,
     "max_request_mb": 1,
     "max_rows": 1,
     "rest_timeout": 0.001,

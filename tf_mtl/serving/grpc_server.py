@@ -20,7 +20,7 @@ def make_server(
     methods: Sequence[Method],
     admission: Admission,
     metrics: Metrics,
-    max_message_bytes: int,
+    config: ServerConfig,
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     """Makes a gRPC server that has no port yet.
 
@@ -31,18 +31,19 @@ def make_server(
         methods: what it answers.
         admission: when.
         metrics: what counts and times requests.
-        max_message_bytes: int. Largest request.
+        config: limits.
 
     Returns:
         The server and its health service.
     """
     server = grpc.aio.server(
         options=[
-            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.max_receive_message_length", config.max_request_mb * 2**20),
             ("grpc.max_send_message_length", -1),
             # A second server on the same port is an error, not a partner.
             ("grpc.so_reuseport", 0),
-        ]
+        ],
+        maximum_concurrent_rpcs=config.max_open_requests,
     )
     for service in dict.fromkeys(method.service for method in methods):
         handlers = {

@@ -54,7 +54,7 @@ def make_app(
         admission: when.
         watched: what counts and times requests.
         max_body_bytes: int. Largest body of a request.
-        timeout: seconds that a request may take, from its first byte.
+        timeout: seconds that a request may take, from when its head has come.
 
     Returns:
         An ASGI application.
@@ -74,6 +74,8 @@ def make_app(
                 )
             spec = _model_spec(found)
             try:
+                # Again below: others may come while the body does.
+                admission.check()
                 async with asyncio.timeout(timeout) as limit:
                     body = await _read(request, max_body_bytes)
                     left = (limit.when() or 0.0) - asyncio.get_running_loop().time()
@@ -136,6 +138,10 @@ class _TooLargeError(Exception):
 
 
 async def _read(request: fastapi.Request, limit: int) -> bytes:
+    length = request.headers.get("content-length", "")
+    # Before any of it is in memory.
+    if length.isdigit() and int(length) > limit:
+        raise _TooLargeError(f"The body must have at most {limit} bytes.")
     body = bytearray()
     try:
         async for chunk in request.stream():

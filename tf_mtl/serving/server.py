@@ -99,7 +99,7 @@ class Server:
         methods = make_methods(self._models)
         max_bytes = config.max_request_mb * 2**20
         self._grpc, self._health = grpc_server.make_server(
-            methods, self._admission, metrics, max_bytes
+            methods, self._admission, metrics, config
         )
         self.port = grpc_server.bind(self._grpc, config)
         if config.rest_port >= 0:
