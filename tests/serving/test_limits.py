@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import json
 import shutil
@@ -10,6 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -92,6 +94,16 @@ def post(server):
         return error.code
 
 
+def wait_for_code(server, code):
+    """Waits until a Predict has ended with a code."""
+    url = f"http://127.0.0.1:{server.rest_port}/metrics"
+    end = time.monotonic() + 30
+    label = f'code="{code}",method="Predict"'.encode()
+    while label not in urllib.request.urlopen(url).read():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def test_more_requests_than_the_limit_are_refused(small, predict, gate):
     admitted = [predict.future(examples_request(RAW))]
     gate.wait_for(1)
@@ -125,8 +137,7 @@ def test_request_of_a_client_that_left_is_not_computed(small, predict, gate):
     while small._admission.admitted < 2:
         time.sleep(0.001)
     left.cancel()
-    while small._admission.admitted > 1:
-        time.sleep(0.001)
+    wait_for_code(small, "CANCELLED")
     gate.opened.set()
     assert first.result().outputs
     assert predict(examples_request(RAW)).outputs
@@ -344,3 +355,42 @@ def test_body_is_not_read_if_there_is_no_place(small, predict, gate):
         assert b" 429 " in connection.recv(1000)
     gate.opened.set()
     assert all(call.result().outputs for call in admitted)
+
+
+def test_callers_that_leave_do_not_fill_the_queue():
+    class Request:
+        """Stands for what a request holds."""
+
+    async def run():
+        admission = Admission(1, 5)
+        release = threading.Event()
+        first = asyncio.create_task(admission.run(release.wait))
+        await asyncio.sleep(0)
+        refused = 0
+        held = []
+        for _ in range(100):
+            request = Request()
+            held.append(weakref.ref(request))
+            task = asyncio.create_task(admission.run(functools.partial(id, request)))
+            del request
+            await asyncio.sleep(0)
+            task.cancel()
+            try:
+                await task
+            except asyncio.CancelledError:
+                pass
+            except RequestError:
+                refused += 1
+            del task
+        # Five found a place, which is theirs until a thread is free; none holds bytes.
+        assert refused == 95
+        assert admission._waiting.qsize() <= 5
+        assert not any(each() for each in held)
+        release.set()
+        await first
+        while admission.admitted:
+            await asyncio.sleep(0.001)
+        assert await admission.run(lambda: 7) == 7
+        admission.close()
+
+    asyncio.run(run())

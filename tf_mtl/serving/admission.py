@@ -1,11 +1,12 @@
 """Admission: how many requests are computed at a time, how many wait, and how long."""
 
 import asyncio
+import dataclasses
 import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
@@ -14,10 +15,12 @@ from tf_mtl.serving.errors import RequestError, guarded
 _Answer = TypeVar("_Answer")
 
 
-class _Work(NamedTuple):
+@dataclasses.dataclass
+class _Work:
     """A request that was admitted."""
 
-    function: Callable[[], Any]
+    # None when the caller has gone: it holds the bytes of the request.
+    function: Callable[[], Any] | None
     deadline: float | None
     answer: asyncio.Future
 
@@ -48,7 +51,7 @@ class Admission:
 
     @property
     def admitted(self) -> int:
-        """Requests that are computed or wait."""
+        """Requests that are computed or wait, also those whose caller has gone."""
         return self._admitted
 
     def check(self) -> None:
@@ -84,13 +87,13 @@ class Admission:
         """
         self.check()
         deadline = None if timeout is None else time.monotonic() + timeout
+        work = _Work(function, deadline, asyncio.get_running_loop().create_future())
         self._admitted += 1
+        self._waiting.put(work)
         try:
-            answer = asyncio.get_running_loop().create_future()
-            self._waiting.put(_Work(function, deadline, answer))
-            return await answer
+            return await work.answer
         finally:
-            self._admitted -= 1
+            work.function = None
 
     def close(self) -> None:
         """Ends the threads when all that was admitted is computed."""
@@ -101,24 +104,32 @@ class Admission:
 
     def _work(self) -> None:
         while (work := self._waiting.get()) is not None:
-            if work.answer.cancelled():
-                continue
+            function = work.function
+            result: Any = None
+            error: RequestError | None = None
             try:
-                result = _run_in_time(work.function, work.deadline)
-            except RequestError as error:
-                settle, value = work.answer.set_exception, error
-            else:
-                settle, value = work.answer.set_result, result
+                if function is not None:
+                    result = _run_in_time(function, work.deadline)
+            except RequestError as raised:
+                error = raised
+            # The place is free when a thread has seen the request, not when the caller
+            # goes: those that went would fill the queue without an end.
             work.answer.get_loop().call_soon_threadsafe(
-                _unless_done, work.answer, settle, value
+                self._settle, work.answer, result, error
             )
+            # Not until the next request comes.
+            del work, function, result, error
 
-
-def _unless_done(
-    answer: asyncio.Future, settle: Callable[[Any], None], value: Any
-) -> None:
-    if not answer.done():
-        settle(value)
+    def _settle(
+        self, answer: asyncio.Future, result: Any, error: RequestError | None
+    ) -> None:
+        self._admitted -= 1
+        if answer.done():
+            return
+        if error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(result)
 
 
 def _run_in_time(function: Callable[[], _Answer], deadline: float | None) -> _Answer:
