@@ -4,10 +4,12 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 
 import grpc
 import pytest
+from google.protobuf import text_format
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
@@ -16,6 +18,7 @@ from tensorflow_serving.apis import (
     model_service_pb2_grpc,
     prediction_service_pb2_grpc,
 )
+from tensorflow_serving.config import model_server_config_pb2
 
 from tf_mtl.serving import Server, ServerConfig
 
@@ -82,6 +85,33 @@ def test_models_are_reloaded(base_path, tmp_path):
         assert status("renamed") == (1, available)
 
 
+def write_config(file, base_path, *names):
+    config = model_server_config_pb2.ModelServerConfig()
+    for name in names:
+        config.model_config_list.config.add(name=name, base_path=str(base_path))
+    file.write_text(text_format.MessageToString(config))
+
+
+def test_file_of_models_is_read_again(base_path, tmp_path, caplog):
+    file = tmp_path / "models.config"
+    write_config(file, base_path, "feed")
+    config = ServerConfig(model_config_file=str(file), port=0, rest_port=-1)
+    with Server(config) as server, connect(server.port) as channel:
+        write_config(file, base_path, "renamed")
+        server.reload()
+        assert predict(channel, "renamed").outputs
+        for text in ("models: []", "model_config_list {}"):
+            file.write_text(text)
+            server.reload()
+        write_config(file, tmp_path, "renamed")
+        server.reload()
+        file.unlink()
+        server.reload()
+        errors = [r for r in caplog.records if r.levelname == "ERROR"]
+        assert len(errors) == 4
+        assert predict(channel, "renamed").outputs
+
+
 def test_taken_port_is_an_error(server, base_path):
     with pytest.raises(OSError, match=f"`port` must be free.*:{server.port}"):
         Server(
@@ -110,13 +140,15 @@ def test_options_are_checked(fields, message):
         ServerConfig(**fields)
 
 
-def test_command_serves_without_keras_until_it_is_told_to_stop(base_path):
+def test_command_serves_without_keras_until_it_is_told_to_stop(base_path, tmp_path):
+    file = tmp_path / "models.config"
+    write_config(file, base_path, "feed")
     names = ("keras", "tf_keras", "tf_mtl.models", "tf_mtl.export")
     code = (
         f"import sys; [sys.modules.__setitem__(n, None) for n in {names}]\n"
         "from tf_mtl import cli; sys.exit(cli.main(sys.argv[1:]))"
     )
-    command = ["serve", f"--model_base_path={base_path}", "--port=0", "--rest_port=0"]
+    command = ["serve", f"--model_config_file={file}", "--port=0", "--rest_port=0"]
     child = subprocess.Popen(
         [sys.executable, "-c", code, *command], stdout=subprocess.PIPE, text=True
     )
@@ -124,9 +156,17 @@ def test_command_serves_without_keras_until_it_is_told_to_stop(base_path):
         line = child.stdout.readline()
         port, rest_port = re.search(r"gRPC (\d+), REST (\d+)", line).groups()
         url = f"http://127.0.0.1:{rest_port}/v1/models/feed"
+        metrics = f"http://127.0.0.1:{rest_port}/metrics"
         assert b"AVAILABLE" in urllib.request.urlopen(url).read()
         with connect(port) as channel:
             assert predict(channel).outputs["click"].float_val
+            write_config(file, base_path, "feed", "food")
+            child.send_signal(signal.SIGHUP)
+            end = time.monotonic() + 30
+            while b'"food"' not in urllib.request.urlopen(metrics).read():
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            assert predict(channel, "food").outputs["click"].float_val
         child.send_signal(signal.SIGTERM)
         assert child.wait(timeout=30) == 0
     finally:

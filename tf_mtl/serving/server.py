@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import logging
 import os
 import threading
 from typing import Any
@@ -12,11 +13,13 @@ from tf_mtl.serving import grpc_server, models_config, rest, rest_server
 from tf_mtl.serving.admission import Admission
 from tf_mtl.serving.batching import Batching
 from tf_mtl.serving.config import ServerConfig
+from tf_mtl.serving.errors import RequestError
 from tf_mtl.serving.methods import make_methods
 from tf_mtl.serving.metrics import Metrics
 from tf_mtl.serving.model_manager import ModelManager, load_warm
 
 _BATCH_THREADS = 64
+_logger = logging.getLogger(__name__)
 
 
 class Server:
@@ -89,6 +92,21 @@ class Server:
         """Takes no more requests, answers those that came in, and frees the models."""
         self._call(self._drain())
         self._end()
+
+    def reload(self) -> None:
+        """Reads `model_config_file` again and serves what it says.
+
+        What is wrong with it is logged; what is served stays then.
+        """
+        if not self.config.model_config_file:
+            _logger.warning("There is no `model_config_file` to read again.")
+            return
+        try:
+            self._models.reload(models_config.read(self.config.model_config_file))
+        except (ValueError, OSError, RequestError) as error:
+            _logger.error("`model_config_file` was not taken up: %s", error)
+        else:
+            _logger.info("%s is served.", self.config.model_config_file)
 
     async def _open(self) -> None:
         config = self.config
