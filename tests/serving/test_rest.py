@@ -296,12 +296,26 @@ def test_malformed_address_is_refused(error_of, rest):
     assert rest("DELETE", "/v1/models/feed")[0] == 405
 
 
-def test_large_body_is_refused(error_of):
+def test_large_body_is_refused(error_of, count_of):
+    before = count_of("RESOURCE_EXHAUSTED"), count_of("OK")
     body = b'{"inputs": "' + b"x" * (33 * 2**20) + b'"}'
     assert error_of(body)[0] == 413
+    after = count_of("RESOURCE_EXHAUSTED"), count_of("OK")
+    assert after == (before[0] + 1, before[1])
 
 
-def test_metrics_count_requests_by_code(rest, post, error_of):
+def test_large_body_without_a_length_is_refused(server):
+    connection = http.client.HTTPConnection("127.0.0.1", server.rest_port)
+    body = (b"x" * 2**20 for _ in range(33))
+    connection.request("POST", "/v1/models/feed:predict", body, encode_chunked=True)
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+@pytest.fixture
+def count_of(rest):
+    """Function of a code to the number of requests that ended with it."""
+
     def count(code):
         _, text = rest("GET", "/metrics")
         assert 'tf_mtl_serving_available{model="feed",version="1"} 1.0' in text
@@ -309,10 +323,15 @@ def test_metrics_count_requests_by_code(rest, post, error_of):
         line = next((x for x in text.splitlines() if label in x), "0")
         return float(line.split()[-1])
 
-    before = count("OK"), count("INVALID_ARGUMENT")
+    return count
+
+
+def test_metrics_count_requests_by_code(post, error_of, count_of):
+    before = count_of("OK"), count_of("INVALID_ARGUMENT")
     post(GOOD)
     error_of("")
-    assert (count("OK"), count("INVALID_ARGUMENT")) == (before[0] + 1, before[1] + 1)
+    after = count_of("OK"), count_of("INVALID_ARGUMENT")
+    assert after == (before[0] + 1, before[1] + 1)
 
 
 def test_body_does_not_wait_for_an_acknowledgement_of_the_head(post):

@@ -113,13 +113,8 @@ def make_app(
 
     @app.exception_handler(RequestError)
     async def fail(request: fastapi.Request, error: RequestError) -> fastapi.Response:
-        return _error(_HTTP.get(error.code, 500), error.message)
-
-    @app.exception_handler(_TooLargeError)
-    async def refuse(
-        request: fastapi.Request, error: _TooLargeError
-    ) -> fastapi.Response:
-        return _error(413, str(error))
+        too_large = isinstance(error, _TooLargeError)
+        return _error(413 if too_large else _HTTP.get(error.code, 500), error.message)
 
     @app.exception_handler(HTTPException)
     async def miss(request: fastapi.Request, error: HTTPException) -> fastapi.Response:
@@ -133,21 +128,25 @@ async def guarded_in_thread(function: Callable[[], bytes]) -> bytes:
     return await asyncio.to_thread(guarded, function)
 
 
-class _TooLargeError(Exception):
-    """A body that is larger than the server takes."""
+class _TooLargeError(RequestError):
+    """A body that is larger than the server takes; HTTP has a status of its own."""
+
+    def __init__(self, limit: int) -> None:
+        message = f"The body must have at most {limit} bytes."
+        super().__init__(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
 
 
 async def _read(request: fastapi.Request, limit: int) -> bytes:
     length = request.headers.get("content-length", "")
     # Before any of it is in memory.
     if length.isdigit() and int(length) > limit:
-        raise _TooLargeError(f"The body must have at most {limit} bytes.")
+        raise _TooLargeError(limit)
     body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
             if len(body) > limit:
-                raise _TooLargeError(f"The body must have at most {limit} bytes.")
+                raise _TooLargeError(limit)
     except ClientDisconnect as error:
         raise RequestError(grpc.StatusCode.CANCELLED, "The client left.") from error
     return bytes(body)
