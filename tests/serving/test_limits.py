@@ -17,11 +17,16 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tensorflow_serving.apis import prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+)
 
 from tf_mtl.serving import Server, ServerConfig, rest_server, saved_model
 from tf_mtl.serving.admission import Admission
 from tf_mtl.serving.errors import RequestError
+from tf_mtl.serving.model_manager import ModelManager
 
 from .conftest import RAW, examples_request, status_of
 
@@ -394,3 +399,31 @@ def test_callers_that_leave_do_not_fill_the_queue():
         admission.close()
 
     asyncio.run(run())
+
+
+def test_calls_of_operators_are_bounded(base_path, monkeypatch):
+    config = ServerConfig(model_base_path=base_path, port=0, rest_port=0)
+    opened = threading.Event()
+    statuses = ModelManager.statuses
+
+    def held(*args):
+        assert opened.wait(30)
+        return statuses(*args)
+
+    monkeypatch.setattr(ModelManager, "statuses", held)
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = "feed"
+    with (
+        Server(config) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+        calls = [stub.GetModelStatus.future(request) for _ in range(68)]
+        while server._operators.admitted < 68:
+            time.sleep(0.001)
+        code, _ = status_of(stub.GetModelStatus, request)
+        assert code == Code.RESOURCE_EXHAUSTED
+        # Models go on.
+        assert post(server) == 200
+        opened.set()
+        assert all(call.result().model_version_status for call in calls)

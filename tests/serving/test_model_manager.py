@@ -162,6 +162,10 @@ def test_labels_move_when_the_version_is_loaded(base, start):
     assert loading.wait(30)
     first = used(manager, "m", version_label="stable")
     assert first.number == 1
+    # Meanwhile there is no place for a second one.
+    with pytest.raises(RequestError, match="Another reload") as caught:
+        manager.reload(new)
+    assert caught.value.code == grpc.StatusCode.UNAVAILABLE
     go_on.set()
     reload.join()
     assert used(manager, "m", version_label="stable").number == 2

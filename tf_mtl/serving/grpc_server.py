@@ -1,6 +1,5 @@
 """The gRPC side of a server: TensorFlow Serving's services and the health service."""
 
-import asyncio
 import pathlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
@@ -9,7 +8,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 
 from tf_mtl.serving.admission import Admission
 from tf_mtl.serving.config import ServerConfig
-from tf_mtl.serving.errors import RequestError, guarded
+from tf_mtl.serving.errors import RequestError
 from tf_mtl.serving.methods import Method
 from tf_mtl.serving.metrics import Metrics
 
@@ -19,6 +18,7 @@ _Handler = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
 def make_server(
     methods: Sequence[Method],
     admission: Admission,
+    operators: Admission,
     metrics: Metrics,
     config: ServerConfig,
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
@@ -29,7 +29,9 @@ def make_server(
 
     Args:
         methods: what it answers.
-        admission: when.
+        admission: when it runs models.
+        operators: when it does what no model computes: operators must get through to a
+            server that is busy.
         metrics: what counts and times requests.
         config: limits.
 
@@ -48,7 +50,7 @@ def make_server(
     for service in dict.fromkeys(method.service for method in methods):
         handlers = {
             method.name: grpc.unary_unary_rpc_method_handler(
-                _handler(method, admission, metrics)
+                _handler(method, admission if method.computes else operators, metrics)
             )
             for method in methods
             if method.service == service
@@ -100,10 +102,7 @@ def _handler(method: Method, admission: Admission, metrics: Metrics) -> _Handler
 
         try:
             with metrics.watch("grpc", method.name):
-                if method.computes:
-                    return await admission.run(call, context.time_remaining())
-                # Operators must get through to a server that is busy.
-                return await asyncio.to_thread(guarded, call)
+                return await admission.run(call, context.time_remaining())
         except RequestError as error:
             # It raises, and so ends the call with this code.
             return await context.abort(error.code, error.message)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import grpc
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
@@ -49,6 +50,8 @@ class ModelManager:
         self._retired: list[ServedModel] = []
         # One at a time changes what is loaded: the thread that polls, or a reload.
         self._changing = threading.Lock()
+        # Reloads do not queue up.
+        self._reloading = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=self._poll, name="model-poll", daemon=True
@@ -130,8 +133,19 @@ class ModelManager:
 
         Raises:
             RequestError: INVALID_ARGUMENT if it cannot be served, FAILED_PRECONDITION
-                if a new model, or a version that it names, cannot be loaded.
+                if a new model, or a version that it names, cannot be loaded,
+                UNAVAILABLE while another reload is under way.
         """
+        if not self._reloading.acquire(blocking=False):
+            raise RequestError(
+                grpc.StatusCode.UNAVAILABLE, "Another reload is under way."
+            )
+        try:
+            self._reload(config)
+        finally:
+            self._reloading.release()
+
+    def _reload(self, config: model_server_config_pb2.ModelServerConfig) -> None:
         try:
             models_config.check(config)
         except (ValueError, OSError) as error:

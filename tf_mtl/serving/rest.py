@@ -13,7 +13,7 @@ from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
 from tf_mtl.serving import json_requests, metrics
 from tf_mtl.serving.admission import Admission
-from tf_mtl.serving.errors import RequestError, guarded, invalid_argument
+from tf_mtl.serving.errors import RequestError, invalid_argument
 from tf_mtl.serving.metrics import Metrics
 from tf_mtl.serving.model_manager import ModelManager
 from tf_mtl.serving.saved_model import Servable
@@ -43,6 +43,7 @@ _HTTP = {
 def make_app(
     models: ModelManager,
     admission: Admission,
+    operators: Admission,
     watched: Metrics,
     max_body_bytes: int,
     timeout: float,
@@ -51,7 +52,8 @@ def make_app(
 
     Args:
         models: what answers.
-        admission: when.
+        admission: when models run.
+        operators: when is told what no model computes.
         watched: what counts and times requests.
         max_body_bytes: int. Largest body of a request.
         timeout: seconds that a request may take, from when its head has come.
@@ -97,9 +99,8 @@ def make_app(
             if found is None:
                 raise invalid_argument(f"Malformed request: GET {request.url.path}.")
             spec = _model_spec(found)
-            if found["metadata"]:
-                return _json(await guarded_in_thread(lambda: _metadata(models, spec)))
-            return _json(await guarded_in_thread(lambda: _status(models, spec)))
+            ask = _metadata if found["metadata"] else _status
+            return _json(await operators.run(lambda: ask(models, spec), timeout))
 
     @app.get("/metrics")
     @app.get("/monitoring/prometheus/metrics")
@@ -121,11 +122,6 @@ def make_app(
         return _error(error.status_code, f"{error.detail}: {request.url.path}")
 
     return app
-
-
-async def guarded_in_thread(function: Callable[[], bytes]) -> bytes:
-    """Runs what no model computes beside the requests that wait for their turn."""
-    return await asyncio.to_thread(guarded, function)
 
 
 class _TooLargeError(RequestError):

@@ -19,6 +19,9 @@ from tf_mtl.serving.metrics import Metrics
 from tf_mtl.serving.model_manager import ModelManager, load_warm
 
 _BATCH_THREADS = 64
+# For what no model computes: one may reload for long while the others answer.
+_OPERATOR_THREADS = 4
+_OPERATOR_QUEUE = 64
 _logger = logging.getLogger(__name__)
 
 
@@ -113,16 +116,22 @@ class Server:
         # Requests that wait for others to make a batch hold a thread each.
         default = max(2 * (os.cpu_count() or 1), min(config.batch_rows, _BATCH_THREADS))
         self._admission = Admission(config.concurrency or default, config.queue_size)
+        self._operators = Admission(_OPERATOR_THREADS, _OPERATOR_QUEUE)
         metrics = Metrics(self._models, self._admission)
         methods = make_methods(self._models)
         max_bytes = config.max_request_mb * 2**20
         self._grpc, self._health = grpc_server.make_server(
-            methods, self._admission, metrics, config
+            methods, self._admission, self._operators, metrics, config
         )
         self.port = grpc_server.bind(self._grpc, config)
         if config.rest_port >= 0:
             app = rest.make_app(
-                self._models, self._admission, metrics, max_bytes, config.rest_timeout
+                self._models,
+                self._admission,
+                self._operators,
+                metrics,
+                max_bytes,
+                config.rest_timeout,
             )
             self._rest = rest_server.RestServer(app, config)
             self.rest_port = await self._rest.start()
@@ -137,6 +146,7 @@ class Server:
             stops.append(self._rest.stop())
         await asyncio.gather(*stops)
         await asyncio.to_thread(self._admission.close)
+        await asyncio.to_thread(self._operators.close)
 
     def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
