@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
-from tf_mtl.serving import Server, ServerConfig
+from tf_mtl.serving import Server, ServerConfig, rest_server
 
 from .conftest import RAW, examples_request, status_of
 
@@ -117,6 +118,45 @@ def test_taken_port_is_an_error(server, base_path):
         Server(
             ServerConfig(model_base_path=base_path, port=server.port, rest_port=-1)
         ).start()
+
+
+@pytest.mark.parametrize("rest_port", [-1, 0])
+def test_host_of_another_machine_is_an_error(base_path, rest_port):
+    config = ServerConfig(
+        model_base_path=base_path, host="192.0.2.1", port=0, rest_port=rest_port
+    )
+    with pytest.raises(OSError, match="`host` must be an address of this machine"):
+        Server(config).start()
+
+
+def test_taken_port_of_rest_is_an_error(server, base_path):
+    config = ServerConfig(model_base_path=base_path, port=0, rest_port=server.rest_port)
+    message = f"`rest_port` must be free.*:{server.rest_port}: Address already in use"
+    with pytest.raises(OSError, match=message):
+        Server(config).start()
+
+
+def test_rest_server_that_dies_at_the_start_is_an_error(base_path, monkeypatch):
+    async def serve(*args):
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr(rest_server.uvicorn.Server, "serve", serve)
+    config = ServerConfig(model_base_path=base_path, port=0, rest_port=0)
+    with pytest.raises(RuntimeError, match="out of order"):
+        Server(config).start()
+
+
+def test_ipv6_is_served(base_path):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    config = ServerConfig(model_base_path=base_path, host="::1", port=0, rest_port=0)
+    with Server(config) as server:
+        with grpc.insecure_channel(f"[::1]:{server.port}") as channel:
+            assert predict(channel).outputs
+        url = f"http://[::1]:{server.rest_port}/healthz"
+        assert urllib.request.urlopen(url).status == 200
 
 
 def test_model_that_cannot_be_loaded_is_an_error(tmp_path):

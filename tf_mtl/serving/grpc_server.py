@@ -1,6 +1,7 @@
 """The gRPC side of a server: TensorFlow Serving's services and the health service."""
 
 import pathlib
+import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import grpc
@@ -74,20 +75,42 @@ def bind(server: grpc.aio.Server, config: ServerConfig) -> int:
         int, the port.
 
     Raises:
-        OSError: if the port is taken, or a file of TLS cannot be read.
+        OSError: if the port is taken, the host is not of this machine, or a file of TLS
+            cannot be read.
+        ValueError: if the files of TLS are no certificate and its key.
     """
-    address = f"{config.host}:{config.port}"
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    address = f"{host}:{config.port}"
+    credentials = _credentials(config)
     try:
-        if not config.tls_certificate:
+        if credentials is None:
             return server.add_insecure_port(address)
-        key, certificate = (
-            pathlib.Path(path).expanduser().read_bytes()
-            for path in (config.tls_key, config.tls_certificate)
-        )
-        credentials = grpc.ssl_server_credentials([(key, certificate)])
         return server.add_secure_port(address, credentials)
     except RuntimeError as error:
-        raise OSError(f"`port` must be free. Received: {address}.") from error
+        raise OSError(
+            "`host` must be an address of this machine, and `port` must be free. "
+            f"Received: {address}."
+        ) from error
+
+
+def _credentials(config: ServerConfig) -> grpc.ServerCredentials | None:
+    if not config.tls_certificate:
+        return None
+    certificate = pathlib.Path(config.tls_certificate).expanduser()
+    key = pathlib.Path(config.tls_key).expanduser()
+    pair = key.read_bytes(), certificate.read_bytes()
+    try:
+        # gRPC would only say that it cannot bind. No password: nobody may be there.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            certificate, key, lambda: ""
+        )
+    except ssl.SSLError as error:
+        raise ValueError(
+            "`tls_certificate` and `tls_key` must be PEM files of a certificate and "
+            f"its key, without a password. Received: {str(certificate)!r}, "
+            f"{str(key)!r}: {error}."
+        ) from error
+    return grpc.ssl_server_credentials([pair])
 
 
 def services(methods: Iterable[Method]) -> list[str]:

@@ -1,6 +1,7 @@
 """RestServer: an application behind a port, in the event loop of the server."""
 
 import asyncio
+import os
 import socket
 from typing import Any
 
@@ -68,8 +69,8 @@ class RestServer:
                 limit_concurrency=config.max_open_requests,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=int(config.drain_seconds) or 1,
-                ssl_certfile=config.tls_certificate or None,
-                ssl_keyfile=config.tls_key or None,
+                ssl_certfile=os.path.expanduser(config.tls_certificate) or None,
+                ssl_keyfile=os.path.expanduser(config.tls_key) or None,
             )
         )
 
@@ -80,14 +81,17 @@ class RestServer:
             int, the port.
 
         Raises:
-            OSError: if the port is taken, or a file of TLS cannot be read.
+            OSError: if the port is taken, the host is not of this machine, or a file of
+                TLS cannot be read.
         """
         address = (self._config.host, self._config.rest_port)
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         try:
-            listener = socket.create_server(address)
+            listener = socket.create_server(address, family=family)
         except OSError as error:
             raise OSError(
-                f"`rest_port` must be free. Received: {address[0]}:{address[1]}."
+                "`host` must be an address of this machine, and `rest_port` must be "
+                f"free. Received: {address[0]}:{address[1]}: {error.strerror}."
             ) from error
         # Connections inherit it. Head and body of an answer are written apart, and the
         # body would wait 40 ms for the client to acknowledge the head.
@@ -95,6 +99,11 @@ class RestServer:
         self._task = asyncio.create_task(self._server.serve([listener]))
         while not self._server.started and not self._task.done():
             await asyncio.sleep(0.01)
+        if not self._server.started:
+            listener.close()
+            # Raises what ended it.
+            await self._task
+            raise OSError("The REST server ended when it started.")
         return listener.getsockname()[1]
 
     async def stop(self) -> None:
