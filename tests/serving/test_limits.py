@@ -99,11 +99,11 @@ def post(server):
         return error.code
 
 
-def wait_for_code(server, code):
-    """Waits until a Predict has ended with a code."""
+def wait_for_code(server, code, method="Predict"):
+    """Waits until a request has ended with a code."""
     url = f"http://127.0.0.1:{server.rest_port}/metrics"
     end = time.monotonic() + 30
-    label = f'code="{code}",method="Predict"'.encode()
+    label = f'code="{code}",method="{method}"'.encode()
     while label not in urllib.request.urlopen(url).read():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -146,6 +146,23 @@ def test_request_of_a_client_that_left_is_not_computed(small, predict, gate):
     gate.opened.set()
     assert first.result().outputs
     assert predict(examples_request(RAW)).outputs
+    assert gate.entered == 2
+
+
+def test_rest_request_of_a_client_that_left_is_not_computed(small, predict, gate):
+    first = predict.future(examples_request(RAW))
+    gate.wait_for(1)
+    body = b'{"signature_name": "serve_examples", "inputs": [""]}'
+    head = b"POST /v1/models/feed:predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"
+    address = ("127.0.0.1", small.rest_port)
+    with socket.create_connection(address, 30) as connection:
+        connection.sendall(head % len(body) + b"\r\n" + body)
+        while small._admission.admitted < 2:
+            time.sleep(0.001)
+    wait_for_code(small, "CANCELLED", "predict")
+    gate.opened.set()
+    assert first.result().outputs
+    assert post(small) == 200
     assert gate.entered == 2
 
 
@@ -250,6 +267,17 @@ def test_waiting_time_counts():
     assert asyncio.run(run()) == Code.DEADLINE_EXCEEDED
 
 
+def refused(predict):
+    """Whether there was no place for a request."""
+    try:
+        predict(examples_request(RAW), timeout=1.0)
+    except grpc.RpcError as error:
+        if error.code() == Code.RESOURCE_EXHAUSTED:
+            return True
+        assert error.code() == Code.DEADLINE_EXCEEDED
+    return False
+
+
 def test_more_open_requests_than_the_limit_are_refused(base_path, gate):
     config = ServerConfig(
         model_base_path=base_path, port=0, rest_port=0, max_open_requests=4
@@ -268,19 +296,14 @@ def test_more_open_requests_than_the_limit_are_refused(base_path, gate):
 
         # They send nothing, so only their number can be a reason to refuse the next.
         halves = [call.future(half_sent()) for _ in range(4)]
-        while True:
-            try:
-                predict(examples_request(RAW), timeout=1.0)
-            except grpc.RpcError as error:
-                if error.code() == Code.RESOURCE_EXHAUSTED:
-                    break
-                assert error.code() == Code.DEADLINE_EXCEEDED
-        end.set()
+        while not refused(predict):
+            time.sleep(0.01)
         for each in halves:
-            with pytest.raises(grpc.RpcError):
-                each.result(30)
+            each.cancel()
+        end.set()
         gate.opened.set()
-        assert predict(examples_request(RAW)).outputs
+        while refused(predict):
+            time.sleep(0.01)
         address = ("127.0.0.1", server.rest_port)
         idle = [socket.create_connection(address) for _ in range(4)]
         assert post(server) == 503
@@ -371,6 +394,8 @@ def test_callers_that_leave_do_not_fill_the_queue():
         release = threading.Event()
         first = asyncio.create_task(admission.run(release.wait))
         await asyncio.sleep(0)
+        while admission._waiting.qsize():
+            await asyncio.sleep(0.001)
         refused = 0
         held = []
         for _ in range(100):

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import fastapi
 import grpc
@@ -81,8 +82,11 @@ def make_app(
                 async with asyncio.timeout(timeout) as limit:
                     body = await _read(request, max_body_bytes)
                     left = (limit.when() or 0.0) - asyncio.get_running_loop().time()
-                    answer = await admission.run(
-                        lambda: _call(models, spec, _VERBS[verb], body), left
+                    answer = await _unless_gone(
+                        request,
+                        admission.run(
+                            lambda: _call(models, spec, _VERBS[verb], body), left
+                        ),
                     )
             except TimeoutError as error:
                 raise RequestError(
@@ -130,6 +134,23 @@ class _TooLargeError(RequestError):
     def __init__(self, limit: int) -> None:
         message = f"The body must have at most {limit} bytes."
         super().__init__(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
+
+
+async def _unless_gone(
+    request: fastapi.Request, work: Coroutine[Any, Any, bytes]
+) -> bytes:
+    """The answer; the work is cancelled if the client leaves before."""
+    answer = asyncio.ensure_future(work)
+    # The body has been read, so the next message is that it disconnected.
+    left = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait((answer, left), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise RequestError(grpc.StatusCode.CANCELLED, "The client left.")
+        return answer.result()
+    finally:
+        answer.cancel()
+        left.cancel()
 
 
 async def _read(request: fastapi.Request, limit: int) -> bytes:
