@@ -66,8 +66,8 @@ def gate(monkeypatch):
     gate.opened.set()
 
 
-@pytest.fixture
-def small(base_path, gate):
+@pytest.fixture(params=[0, 64], ids=["alone", "batching"])
+def small(base_path, gate, request):
     """A server that computes one request and lets one wait."""
     config = ServerConfig(
         model_base_path=base_path,
@@ -76,6 +76,7 @@ def small(base_path, gate):
         concurrency=1,
         queue_size=1,
         rest_timeout=1.0,
+        batch_rows=request.param,
     )
     with Server(config) as server:
         yield server
@@ -113,7 +114,7 @@ def test_more_requests_than_the_limit_are_refused(small, predict, gate):
     admitted = [predict.future(examples_request(RAW))]
     gate.wait_for(1)
     admitted.append(predict.future(examples_request(RAW)))
-    while small._admission.admitted < 2:
+    while small._pools[0].admitted < 2:
         time.sleep(0.001)
     code, message = status_of(predict, examples_request(RAW))
     assert code == Code.RESOURCE_EXHAUSTED
@@ -139,7 +140,7 @@ def test_request_of_a_client_that_left_is_not_computed(small, predict, gate):
     first = predict.future(examples_request(RAW))
     gate.wait_for(1)
     left = predict.future(examples_request(RAW))
-    while small._admission.admitted < 2:
+    while small._pools[0].admitted < 2:
         time.sleep(0.001)
     left.cancel()
     wait_for_code(small, "CANCELLED")
@@ -157,7 +158,7 @@ def test_rest_request_of_a_client_that_left_is_not_computed(small, predict, gate
     address = ("127.0.0.1", small.rest_port)
     with socket.create_connection(address, 30) as connection:
         connection.sendall(head % len(body) + b"\r\n" + body)
-        while small._admission.admitted < 2:
+        while small._pools[0].admitted < 2:
             time.sleep(0.001)
     wait_for_code(small, "CANCELLED", "predict")
     gate.opened.set()
@@ -180,8 +181,15 @@ def test_too_large_message_is_refused(small, predict, gate):
     assert predict(examples_request(RAW)).outputs
 
 
-def test_open_requests_are_answered_when_the_server_stops(base_path, gate):
-    config = ServerConfig(model_base_path=base_path, port=0, rest_port=0, concurrency=1)
+@pytest.mark.parametrize("batch_rows", [0, 64])
+def test_open_requests_are_answered_when_the_server_stops(base_path, gate, batch_rows):
+    config = ServerConfig(
+        model_base_path=base_path,
+        port=0,
+        rest_port=0,
+        concurrency=1,
+        batch_rows=batch_rows,
+    )
     server = Server(config)
     server.start()
     channel = grpc.insecure_channel(f"127.0.0.1:{server.port}")
@@ -189,7 +197,7 @@ def test_open_requests_are_answered_when_the_server_stops(base_path, gate):
     admitted = [predict.future(examples_request(RAW)) for _ in range(3)]
     with ThreadPoolExecutor(2) as pool:
         by_rest = pool.submit(post, server)
-        while server._admission.admitted < 4:
+        while server._pools[0].admitted < 4:
             time.sleep(0.001)
         health = health_pb2_grpc.HealthStub(channel).Watch(
             health_pb2.HealthCheckRequest()
@@ -207,11 +215,16 @@ def test_open_requests_are_answered_when_the_server_stops(base_path, gate):
     channel.close()
 
 
-def test_versions_are_exchanged_and_rolled_back_under_load(feed, tmp_path):
+@pytest.mark.parametrize("batch_rows", [0, 64])
+def test_versions_are_exchanged_and_rolled_back_under_load(feed, tmp_path, batch_rows):
     base = tmp_path / "feed"
     shutil.copytree(feed.folder, base / "1")
     config = ServerConfig(
-        model_base_path=str(base), port=0, rest_port=-1, poll_seconds=0.05
+        model_base_path=str(base),
+        port=0,
+        rest_port=-1,
+        poll_seconds=0.05,
+        batch_rows=batch_rows,
     )
     stop = threading.Event()
     with (
@@ -248,6 +261,63 @@ def test_versions_are_exchanged_and_rolled_back_under_load(feed, tmp_path):
                 assert [version for version, _ in itertools.groupby(seen)] == [1, 2, 1]
 
 
+def test_drain_has_an_end(base_path, gate):
+    config = ServerConfig(
+        model_base_path=base_path,
+        port=0,
+        rest_port=0,
+        concurrency=1,
+        drain_seconds=0.5,
+    )
+    server = Server(config)
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+        open_ones = [predict.future(examples_request(RAW)) for _ in range(2)]
+        gate.wait_for(1)
+        while server._pools[0].admitted < 2:
+            time.sleep(0.001)
+        started = time.monotonic()
+        server.stop()
+        assert time.monotonic() - started < 10
+        assert all(call.exception() for call in open_ones)
+    # The one that is computed ends later, and the one that waited is not computed.
+    gate.opened.set()
+    (thread,) = server._pools[0]._threads
+    thread.join(30)
+    assert not thread.is_alive()
+    assert gate.entered == 1
+
+
+def test_stop_does_not_wait_for_a_version_that_loads(base_path, feed, tmp_path):
+    base = tmp_path / "feed"
+    shutil.copytree(feed.folder, base / "1")
+    config = ServerConfig(
+        model_base_path=str(base),
+        port=0,
+        rest_port=-1,
+        poll_seconds=0.01,
+        drain_seconds=0.1,
+    )
+    loading, go_on = threading.Event(), threading.Event()
+
+    def load(*args):
+        loading.set()
+        go_on.wait(60)
+        raise ValueError("too late")
+
+    with Server(config) as server:
+        server._models._models["feed"]._load = load
+        (base / "2").mkdir()
+        assert loading.wait(30)
+        started = time.monotonic()
+        server.stop()
+        assert time.monotonic() - started < 10
+    go_on.set()
+    server._models._thread.join(30)
+    assert not server._models._thread.is_alive()
+
+
 def test_waiting_time_counts():
     async def run():
         admission = Admission(1, 5)
@@ -260,7 +330,7 @@ def test_waiting_time_counts():
         await first
         with pytest.raises(RequestError) as caught:
             await second
-        admission.close()
+        admission.close(5.0)
         assert admission.admitted == 0
         return caught.value.code
 
@@ -374,7 +444,7 @@ def test_large_body_is_refused_before_it_is_sent(base_path):
 
 def test_body_is_not_read_if_there_is_no_place(small, predict, gate):
     admitted = [predict.future(examples_request(RAW)) for _ in range(2)]
-    while small._admission.admitted < 2:
+    while small._pools[0].admitted < 2:
         time.sleep(0.001)
     head = b"POST /v1/models/feed:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n"
     address = ("127.0.0.1", small.rest_port)
@@ -421,7 +491,7 @@ def test_callers_that_leave_do_not_fill_the_queue():
         while admission.admitted:
             await asyncio.sleep(0.001)
         assert await admission.run(lambda: 7) == 7
-        admission.close()
+        admission.close(5.0)
 
     asyncio.run(run())
 
@@ -444,7 +514,7 @@ def test_calls_of_operators_are_bounded(base_path, monkeypatch):
     ):
         stub = model_service_pb2_grpc.ModelServiceStub(channel)
         calls = [stub.GetModelStatus.future(request) for _ in range(68)]
-        while server._operators.admitted < 68:
+        while server._pools[1].admitted < 68:
             time.sleep(0.001)
         code, _ = status_of(stub.GetModelStatus, request)
         assert code == Code.RESOURCE_EXHAUSTED

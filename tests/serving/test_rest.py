@@ -92,12 +92,14 @@ def test_rows_and_columns_are_answered_as_by_predict(post, feed, batch):
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
-def test_curl_gets_what_the_model_predicts(server, feed):
+@pytest.mark.parametrize("batch", [1, 4096])
+def test_curl_gets_what_the_model_predicts(server, feed, batch):
+    raw = take(ROWS[batch])
     url = f"http://127.0.0.1:{server.rest_port}/v1/models/feed/versions/1:predict"
-    body = json.dumps({"instances": rows(RAW)})
-    command = ["curl", "-sS", "-X", "POST", url, "-d", body]
-    answer = json.loads(subprocess.check_output(command))
-    assert_predicted(by_column(answer["predictions"]), feed.predict(RAW))
+    body = json.dumps({"instances": rows(raw)}).encode()
+    command = ["curl", "-sS", "-X", "POST", url, "-d", "@-"]
+    answer = json.loads(subprocess.check_output(command, input=body))
+    assert_predicted(by_column(answer["predictions"]), feed.predict(raw))
 
 
 def test_float32_is_written_with_the_digits_it_has(post, feed):

@@ -5,7 +5,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.error
 import urllib.request
 
 import grpc
@@ -42,6 +44,49 @@ def test_health_is_told(channel):
         assert stub.Check(request).status == health_pb2.HealthCheckResponse.SERVING
     request = health_pb2.HealthCheckRequest(service="other")
     assert status_of(stub.Check, request)[0] == grpc.StatusCode.NOT_FOUND
+
+
+def test_both_ways_to_ask_for_health_agree(base_path):
+    config = ServerConfig(model_base_path=base_path, port=0, rest_port=0)
+
+    def rest_health():
+        try:
+            url = f"http://127.0.0.1:{server.rest_port}/healthz"
+            return urllib.request.urlopen(url).status
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code
+
+    with Server(config) as server, connect(server.port) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        status = health_pb2.HealthCheckResponse
+        request = health_pb2.HealthCheckRequest()
+        assert stub.Check(request).status == status.SERVING
+        assert rest_health() == 200
+        # As when it stops, but with open ports.
+        server._call(server._health.enter_graceful_shutdown())
+        assert stub.Check(request).status == status.NOT_SERVING
+        assert rest_health() == 503
+
+
+def test_server_is_stopped_once(base_path):
+    config = ServerConfig(model_base_path=base_path, port=0, rest_port=0)
+    Server(config).stop()
+    server = Server(config)
+    server.start()
+    server.stop()
+    server.stop()
+
+
+def test_server_that_cannot_start_leaves_nothing(server, base_path):
+    before = set(threading.enumerate())
+    for ports in ({"port": server.port}, {"port": 0, "rest_port": server.rest_port}):
+        config = ServerConfig(model_base_path=base_path, **ports)
+        with pytest.raises(OSError, match="must be free"):
+            Server(config).start()
+    left = [t for t in threading.enumerate() if t not in before and t.is_alive()]
+    # Those of gRPC and of the pools of TensorFlow have other names.
+    assert [t.name for t in left if t.name.startswith(("serving", "model-poll"))] == []
 
 
 def test_metadata_has_the_signatures(stub, feed):
@@ -189,6 +234,8 @@ def test_command_serves_without_keras_until_it_is_told_to_stop(base_path, tmp_pa
         "from tf_mtl import cli; sys.exit(cli.main(sys.argv[1:]))"
     )
     command = ["serve", f"--model_config_file={file}", "--port=0", "--rest_port=0"]
+    # A request waits that long for others: there is one that is open at the end.
+    command += ["--batch_rows=64", "--batch_wait_ms=1000"]
     child = subprocess.Popen(
         [sys.executable, "-c", code, *command], stdout=subprocess.PIPE, text=True
     )
@@ -207,7 +254,13 @@ def test_command_serves_without_keras_until_it_is_told_to_stop(base_path, tmp_pa
                 assert time.monotonic() < end
                 time.sleep(0.05)
             assert predict(channel, "food").outputs["click"].float_val
-        child.send_signal(signal.SIGTERM)
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            open_one = stub.Predict.future(examples_request(RAW))
+            admitted = b"tf_mtl_serving_admitted_requests 1.0"
+            while admitted not in urllib.request.urlopen(metrics).read():
+                assert time.monotonic() < end
+            child.send_signal(signal.SIGTERM)
+            assert open_one.result().outputs
         assert child.wait(timeout=30) == 0
     finally:
         child.kill()

@@ -1,6 +1,7 @@
 """Admission: how many requests are computed at a time, how many wait, and how long."""
 
 import asyncio
+import contextlib
 import dataclasses
 import queue
 import threading
@@ -95,12 +96,18 @@ class Admission:
         finally:
             work.function = None
 
-    def close(self) -> None:
-        """Ends the threads when all that was admitted is computed."""
+    def close(self, timeout: float) -> None:
+        """Ends the threads when all that was admitted is computed.
+
+        Args:
+            timeout: seconds to wait for that. A thread that computes for longer ends
+                after that, and nobody waits for its answer.
+        """
+        end = time.monotonic() + timeout
         for _ in self._threads:
             self._waiting.put(None)
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _work(self) -> None:
         while (work := self._waiting.get()) is not None:
@@ -114,9 +121,11 @@ class Admission:
                 error = raised
             # The place is free when a thread has seen the request, not when the caller
             # goes: those that went would fill the queue without an end.
-            work.answer.get_loop().call_soon_threadsafe(
-                self._settle, work.answer, result, error
-            )
+            # The loop may have been closed: then nobody waits for the answer.
+            with contextlib.suppress(RuntimeError):
+                work.answer.get_loop().call_soon_threadsafe(
+                    self._settle, work.answer, result, error
+                )
             # Not until the next request comes.
             del work, function, result, error
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import fastapi
@@ -14,6 +14,7 @@ from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
 from tf_mtl.serving import json_requests, metrics
 from tf_mtl.serving.admission import Admission
+from tf_mtl.serving.config import ServerConfig
 from tf_mtl.serving.errors import RequestError, invalid_argument
 from tf_mtl.serving.metrics import Metrics
 from tf_mtl.serving.model_manager import ModelManager
@@ -46,8 +47,8 @@ def make_app(
     admission: Admission,
     operators: Admission,
     watched: Metrics,
-    max_body_bytes: int,
-    timeout: float,
+    healthy: Callable[[], Awaitable[bool]],
+    config: ServerConfig,
 ) -> fastapi.FastAPI:
     """Makes the application.
 
@@ -56,12 +57,14 @@ def make_app(
         admission: when models run.
         operators: when is told what no model computes.
         watched: what counts and times requests.
-        max_body_bytes: int. Largest body of a request.
-        timeout: seconds that a request may take, from when its head has come.
+        healthy: function that says whether the server answers.
+        config: largest body of a request, and the seconds that it may take, from when
+            its head has come.
 
     Returns:
         An ASGI application.
     """
+    timeout = config.rest_timeout
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.post("/v1/models/{path:path}")
@@ -80,7 +83,7 @@ def make_app(
                 # Again below: others may come while the body does.
                 admission.check()
                 async with asyncio.timeout(timeout) as limit:
-                    body = await _read(request, max_body_bytes)
+                    body = await _read(request, config.max_request_mb * 2**20)
                     left = (limit.when() or 0.0) - asyncio.get_running_loop().time()
                     answer = await _unless_gone(
                         request,
@@ -113,8 +116,7 @@ def make_app(
 
     @app.get("/healthz")
     async def health() -> fastapi.Response:
-        healthy = all(models.available().values())
-        return fastapi.Response(status_code=200 if healthy else 503)
+        return fastapi.Response(status_code=200 if await healthy() else 503)
 
     @app.exception_handler(RequestError)
     async def fail(request: fastapi.Request, error: RequestError) -> fastapi.Response:
