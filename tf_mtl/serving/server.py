@@ -27,6 +27,30 @@ _OPERATOR_QUEUE = 64
 _logger = logging.getLogger(__name__)
 
 
+def make_models(config: ServerConfig) -> ModelManager:
+    """The models of a configuration, not loaded yet.
+
+    Raises:
+        ValueError: if they cannot be served.
+    """
+    if config.model_config_file:
+        served = models_config.read(config.model_config_file)
+    else:
+        served = models_config.one_model(config.model_base_path, config.model_name)
+    batching = None
+    if config.batch_rows:
+        batching = Batching(config.batch_rows, config.batch_wait_ms)
+    load = functools.partial(load_warm, batching=batching, max_rows=config.max_rows)
+    return ModelManager(served, config.poll_seconds, load)
+
+
+def make_admission(config: ServerConfig) -> Admission:
+    """The threads that compute."""
+    # Requests that wait for others to make a batch hold a thread each.
+    default = max(2 * (os.cpu_count() or 1), min(config.batch_rows, _BATCH_THREADS))
+    return Admission(config.concurrency or default, config.queue_size)
+
+
 class Server:
     """Serves models by gRPC and REST, as TensorFlow Serving does.
 
@@ -59,18 +83,7 @@ class Server:
         self._pools: tuple[Admission, ...] = ()
         self._grpc: grpc.aio.Server | None = None
         self._rest: rest_server.RestServer | None = None
-        if config.model_config_file:
-            served = models_config.read(config.model_config_file)
-        else:
-            served = models_config.one_model(config.model_base_path, config.model_name)
-        batching = None
-        if config.batch_rows:
-            batching = Batching(config.batch_rows, config.batch_wait_ms)
-        self._models = ModelManager(
-            served,
-            config.poll_seconds,
-            functools.partial(load_warm, batching=batching, max_rows=config.max_rows),
-        )
+        self._models = make_models(config)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="serving")
 
@@ -138,9 +151,7 @@ class Server:
 
     async def _open(self) -> None:
         config = self.config
-        # Requests that wait for others to make a batch hold a thread each.
-        default = max(2 * (os.cpu_count() or 1), min(config.batch_rows, _BATCH_THREADS))
-        admission = Admission(config.concurrency or default, config.queue_size)
+        admission = make_admission(config)
         operators = Admission(_OPERATOR_THREADS, _OPERATOR_QUEUE)
         self._pools = (admission, operators)
         metrics = Metrics(self._models, admission)
