@@ -16,6 +16,9 @@ class LoadConfig:
     """
 
     target: str = _option("127.0.0.1:8500", "Address of the gRPC port.")
+    tls_ca: str = _option(
+        "", "PEM file with the certificate that vouches for the server, for TLS."
+    )
     model_name: str = _option("", "Name of the model on the server.")
     signature: str = _option(
         "serve_examples", "Signature to call: `serve_examples` or `serving_default`."
@@ -23,6 +26,11 @@ class LoadConfig:
     batch_size: int = _option(1, "Rows per request.")
     concurrency: int = _option(1, "Clients, each with one request at a time.")
     connections: int = _option(0, "Connections that they share. 0: one per client.")
+    rate: float = _option(
+        0.0,
+        "Requests per second of all clients, at fixed times, each timed from when it "
+        "is due. 0: each client asks as soon as it is answered.",
+    )
     duration: float = _option(10.0, "Time to measure, seconds.")
     count: int = _option(0, "Number of requests to measure, instead of a time.")
     warmup: float = _option(1.0, "Time to call before, seconds.")
@@ -44,7 +52,7 @@ class LoadConfig:
                 raise ValueError(
                     f"`{name}` must be at least 1. Received: {getattr(self, name)}."
                 )
-        for name in ("connections", "count", "duration", "warmup", "deadline"):
+        for name in ("connections", "count", "rate", "duration", "warmup", "deadline"):
             if getattr(self, name) < 0:
                 raise ValueError(
                     f"`{name}` must not be negative. Received: {getattr(self, name)}."
