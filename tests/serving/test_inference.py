@@ -7,6 +7,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import (
     classification_pb2,
     inference_pb2,
+    model_pb2,
     regression_pb2,
 )
 
@@ -126,6 +127,23 @@ def test_multi_inference_is_about_one_model(stub):
     for name in ("feed", "food"):
         request.tasks.add(method_name=CLASSIFY).model_spec.name = name
     assert "same model" in status_of(stub.MultiInference, request)[1]
+
+
+def test_multi_inference_is_about_one_version(stub):
+    def ask(*specs):
+        request = make(inference_pb2.MultiInferenceRequest)
+        for spec in specs:
+            task = request.tasks.add(method_name=CLASSIFY)
+            task.model_spec.CopyFrom(model_pb2.ModelSpec(name="feed", **spec))
+        return request
+
+    first, second = {"version": {"value": 1}}, {"version": {"value": 2}}
+    stable = {"version_label": "stable"}
+    for specs in ([first, second], [{}, first], [first, stable]):
+        code, message = status_of(stub.MultiInference, ask(*specs))
+        assert (code, "the same version" in message) == (INVALID, True)
+    for specs in ([first, first], [first, {}]):
+        assert len(stub.MultiInference(ask(*specs)).results) == 2
 
 
 class _Estimator(tf.Module):

@@ -150,3 +150,11 @@ def test_tiny_request_for_many_rows_is_refused(stub):
     code, details = status_of(stub.Predict, request)
     assert code == INVALID
     assert "at most 65536 rows. Received: 16777216" in details
+
+
+def test_long_error_reaches_the_client(stub):
+    request = examples_request(RAW, model="ü" * 2000)
+    code, details = status_of(stub.Predict, request)
+    assert code == grpc.StatusCode.NOT_FOUND
+    assert "Latest(üü" in details
+    assert 990 < len(details.encode()) <= 1000

@@ -215,6 +215,7 @@ def test_model_that_cannot_be_loaded_is_an_error(tmp_path):
     [
         ({}, "Either `model_base_path` or `model_config_file`"),
         ({"model_base_path": "a", "model_config_file": "b"}, "Either"),
+        ({"model_name": "a", "model_config_file": "b"}, "`model_name` must not be"),
         ({"model_base_path": "a", "concurrency": -1}, "`concurrency` must be at least"),
         ({"model_base_path": "a", "tls_key": "k"}, "given together"),
         ({"model_base_path": "a", "queue_size": -1}, "`queue_size` must be at least 0"),

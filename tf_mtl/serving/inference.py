@@ -14,6 +14,7 @@ from tensorflow_serving.apis import (
     classification_pb2,
     inference_pb2,
     input_pb2,
+    model_pb2,
     regression_pb2,
 )
 
@@ -112,14 +113,16 @@ def multi_inference(
         The response: a result per task of the request, in its order.
 
     Raises:
-        RequestError: INVALID_ARGUMENT if tasks name different models or methods that
+        RequestError: INVALID_ARGUMENT if tasks name different models, or a version or
+            label that the first does not, or methods that
             there are not; see `classify`.
     """
     heads = []
     for task in request.tasks:
-        if task.model_spec.name != request.tasks[0].model_spec.name:
+        if not _is_same_model(task.model_spec, request.tasks[0].model_spec):
             raise invalid_argument(
-                "All ModelSpecs in a MultiInferenceRequest must access the same model."
+                "All ModelSpecs in a MultiInferenceRequest must access the same model, "
+                "and the same version if they name one."
             )
         if task.method_name not in _HEADS:
             raise invalid_argument(
@@ -137,6 +140,17 @@ def multi_inference(
         _, field = _HEADS[task.method_name]
         getattr(part, field).CopyFrom(result)
     return response
+
+
+def _is_same_model(spec: model_pb2.ModelSpec, first: model_pb2.ModelSpec) -> bool:
+    choice = spec.WhichOneof("version_choice")
+    return spec.name == first.name and (
+        choice is None
+        or (
+            choice == first.WhichOneof("version_choice")
+            and getattr(spec, choice) == getattr(first, choice)
+        )
+    )
 
 
 def _classification_head(servable: Servable, name: str) -> _Head:
