@@ -1,10 +1,15 @@
 """Files that are either whole or not there, and folders of versions."""
 
 import contextlib
+import functools
 import json
+import logging
 import pathlib
 from collections.abc import Iterator
 from typing import Any
+
+MAX_VERSION = 2**63 - 1
+_logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -42,6 +47,8 @@ def write_json(path: pathlib.Path, content: Any) -> None:
 def version_folders(path: pathlib.Path) -> dict[int, pathlib.Path]:
     """Folders that are named by a number, as TensorFlow Serving reads them.
 
+    A number beyond int64 is none: protocols cannot say it. It is logged once.
+
     Args:
         path: folder of a model.
 
@@ -50,8 +57,16 @@ def version_folders(path: pathlib.Path) -> dict[int, pathlib.Path]:
     """
     if not path.is_dir():
         return {}
-    return {
+    found = {
         int(entry.name): entry
         for entry in path.iterdir()
         if entry.name.isascii() and entry.name.isdigit() and entry.is_dir()
     }
+    for number in [n for n in found if n > MAX_VERSION]:
+        _log_ignored(found.pop(number))
+    return found
+
+
+@functools.cache
+def _log_ignored(folder: pathlib.Path) -> None:
+    _logger.warning("%s is no version: its number is above %d.", folder, MAX_VERSION)

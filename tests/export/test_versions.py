@@ -53,6 +53,13 @@ def test_version_may_be_given(tmp_path):
     assert publish(tmp_path, write, version=20261122) == str(tmp_path / "20261122")
 
 
+def test_there_is_no_version_after_the_largest(tmp_path):
+    publish(tmp_path, write, version=2**63 - 1)
+    with pytest.raises(ValueError, match="`version` must be a positive integer"):
+        publish(tmp_path, write)
+    assert [each.name for each in tmp_path.iterdir()] == [str(2**63 - 1)]
+
+
 def test_version_that_exists_is_refused(tmp_path):
     (tmp_path / "003").mkdir()
     with pytest.raises(FileExistsError, match=r"`version` must be free.*version=3"):
@@ -60,7 +67,7 @@ def test_version_that_exists_is_refused(tmp_path):
     assert names(tmp_path) == ["003"]
 
 
-@pytest.mark.parametrize("version", [0, -1, 1.5, "1", True])
+@pytest.mark.parametrize("version", [0, -1, 1.5, "1", True, 2**63])
 def test_version_must_be_a_positive_integer(tmp_path, version):
     with pytest.raises(ValueError, match="`version` must be a positive integer"):
         publish(tmp_path, write, version)

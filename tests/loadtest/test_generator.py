@@ -61,3 +61,40 @@ def test_load_without_an_answer_is_told():
     load = Load(1.0, [], {"UNAVAILABLE": 3})
     assert report.summary(load, 1)["milliseconds"] == {}
     assert "'UNAVAILABLE': 3" in report.text({"grpc": load}, 1)
+
+
+def test_ratios_need_answers_of_both():
+    none = Load(1.0, [], {"UNAVAILABLE": 3})
+    some = Load(1.0, [0.001], {"OK": 1})
+    for loads in (
+        {"grpc": none, "in_process": some},
+        {"grpc": some, "in_process": none},
+    ):
+        assert report.ratios(loads) == {}
+        assert "over in-process" not in report.text(loads, 1)
+
+
+def test_requests_are_due_at_fixed_times():
+    starts = []
+
+    def call(client):
+        starts.append(time.perf_counter())
+        return "OK"
+
+    load = generator.run(call, 2, duration=0.5, rate=40.0)
+    assert len(starts) == 20
+    assert 0.47 <= starts[-1] - starts[0] < 5
+    assert max(load.latencies) < 0.4
+
+
+def test_time_that_a_request_waits_for_a_client_counts():
+    def call(client):
+        time.sleep(0.05)
+        return "OK"
+
+    # Due every 10 ms, answered every 50: the last of ten waits for 9 * 40 ms.
+    load = generator.run(call, 1, count=10, rate=100.0)
+    assert load.latencies[-1] >= 0.05 + 9 * 0.04 - 0.001
+    assert load.latencies == sorted(load.latencies)
+    # The same clients without a rate see nothing of it.
+    assert max(generator.run(call, 1, count=3).latencies) < 0.3

@@ -7,9 +7,12 @@ import tensorflow as tf
 from tensorflow_serving.apis import (
     classification_pb2,
     inference_pb2,
+    model_pb2,
     regression_pb2,
 )
 
+from tf_mtl.serving import inference
+from tf_mtl.serving.errors import RequestError
 from tf_mtl.serving.inference import CLASSIFY, REGRESS, classify, regress
 from tf_mtl.serving.saved_model import Servable
 
@@ -126,6 +129,23 @@ def test_multi_inference_is_about_one_model(stub):
     assert "same model" in status_of(stub.MultiInference, request)[1]
 
 
+def test_multi_inference_is_about_one_version(stub):
+    def ask(*specs):
+        request = make(inference_pb2.MultiInferenceRequest)
+        for spec in specs:
+            task = request.tasks.add(method_name=CLASSIFY)
+            task.model_spec.CopyFrom(model_pb2.ModelSpec(name="feed", **spec))
+        return request
+
+    first, second = {"version": {"value": 1}}, {"version": {"value": 2}}
+    stable = {"version_label": "stable"}
+    for specs in ([first, second], [{}, first], [first, stable]):
+        code, message = status_of(stub.MultiInference, ask(*specs))
+        assert (code, "the same version" in message) == (INVALID, True)
+    for specs in ([first, first], [first, {}]):
+        assert len(stub.MultiInference(ask(*specs)).results) == 2
+
+
 class _Estimator(tf.Module):
     """A model with signatures for classification and regression."""
 
@@ -176,3 +196,36 @@ def test_classification_signature_is_used(estimator):
 def test_regression_signature_is_used(estimator):
     request = make_x(regression_pb2.RegressionRequest, "twice")
     assert values(regress(estimator, request).result) == [0.5, 1.5]
+
+
+@pytest.fixture
+def narrow(feed):
+    servable = Servable(feed.folder, max_rows=3)
+    yield servable
+    servable.close()
+
+
+@pytest.mark.parametrize(
+    ("cls", "call"),
+    [
+        (classification_pb2.ClassificationRequest, classify),
+        (regression_pb2.RegressionRequest, regress),
+    ],
+)
+def test_too_many_examples_are_refused(narrow, cls, call):
+    with pytest.raises(RequestError, match="at most 3 rows. Received: 4"):
+        call(narrow, make(cls))
+    request = make(cls, raw={name: column[:3] for name, column in RAW.items()})
+    assert call(narrow, request).result
+
+
+def test_context_does_not_make_a_request_large(estimator, monkeypatch):
+    request = make_x(regression_pb2.RegressionRequest, "twice")
+    examples = list(request.input.example_list.examples)
+    given = request.input.example_list_with_context
+    given.examples.extend(examples)
+    given.context.features.feature["y"].bytes_list.value.append(b"y" * 50)
+    assert values(regress(estimator, request).result) == [0.5, 1.5]
+    monkeypatch.setattr(inference, "_MAX_CONTEXT_BYTES", 100)
+    with pytest.raises(RequestError, match="`context` must have at most 100 bytes"):
+        regress(estimator, request)

@@ -1,27 +1,37 @@
 """Limits, deadlines, and the end of a server: with models that take their time."""
 
 import asyncio
+import contextlib
+import functools
 import itertools
 import json
 import shutil
+import socket
 import threading
 import time
 import urllib.error
 import urllib.request
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tensorflow_serving.apis import prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+)
 
-from tf_mtl.serving import Server, ServerConfig, saved_model
+from tf_mtl.serving import Server, ServerConfig, rest_server, saved_model
 from tf_mtl.serving.admission import Admission
 from tf_mtl.serving.errors import RequestError
+from tf_mtl.serving.model_manager import ModelManager
 
 from .conftest import RAW, examples_request, status_of
 
 Code = grpc.StatusCode
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 
 class Gate:
@@ -56,8 +66,8 @@ def gate(monkeypatch):
     gate.opened.set()
 
 
-@pytest.fixture
-def small(base_path, gate):
+@pytest.fixture(params=[0, 64], ids=["alone", "batching"])
+def small(base_path, gate, request):
     """A server that computes one request and lets one wait."""
     config = ServerConfig(
         model_base_path=base_path,
@@ -66,6 +76,7 @@ def small(base_path, gate):
         concurrency=1,
         queue_size=1,
         rest_timeout=1.0,
+        batch_rows=request.param,
     )
     with Server(config) as server:
         yield server
@@ -89,11 +100,21 @@ def post(server):
         return error.code
 
 
+def wait_for_code(server, code, method="Predict"):
+    """Waits until a request has ended with a code."""
+    url = f"http://127.0.0.1:{server.rest_port}/metrics"
+    end = time.monotonic() + 30
+    label = f'code="{code}",method="{method}"'.encode()
+    while label not in urllib.request.urlopen(url).read():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def test_more_requests_than_the_limit_are_refused(small, predict, gate):
     admitted = [predict.future(examples_request(RAW))]
     gate.wait_for(1)
     admitted.append(predict.future(examples_request(RAW)))
-    while small._admission.admitted < 2:
+    while small._pools[0].admitted < 2:
         time.sleep(0.001)
     code, message = status_of(predict, examples_request(RAW))
     assert code == Code.RESOURCE_EXHAUSTED
@@ -119,14 +140,30 @@ def test_request_of_a_client_that_left_is_not_computed(small, predict, gate):
     first = predict.future(examples_request(RAW))
     gate.wait_for(1)
     left = predict.future(examples_request(RAW))
-    while small._admission.admitted < 2:
+    while small._pools[0].admitted < 2:
         time.sleep(0.001)
     left.cancel()
-    while small._admission.admitted > 1:
-        time.sleep(0.001)
+    wait_for_code(small, "CANCELLED")
     gate.opened.set()
     assert first.result().outputs
     assert predict(examples_request(RAW)).outputs
+    assert gate.entered == 2
+
+
+def test_rest_request_of_a_client_that_left_is_not_computed(small, predict, gate):
+    first = predict.future(examples_request(RAW))
+    gate.wait_for(1)
+    body = b'{"signature_name": "serve_examples", "inputs": [""]}'
+    head = b"POST /v1/models/feed:predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"
+    address = ("127.0.0.1", small.rest_port)
+    with socket.create_connection(address, 30) as connection:
+        connection.sendall(head % len(body) + b"\r\n" + body)
+        while small._pools[0].admitted < 2:
+            time.sleep(0.001)
+    wait_for_code(small, "CANCELLED", "predict")
+    gate.opened.set()
+    assert first.result().outputs
+    assert post(small) == 200
     assert gate.entered == 2
 
 
@@ -144,8 +181,15 @@ def test_too_large_message_is_refused(small, predict, gate):
     assert predict(examples_request(RAW)).outputs
 
 
-def test_open_requests_are_answered_when_the_server_stops(base_path, gate):
-    config = ServerConfig(model_base_path=base_path, port=0, rest_port=0, concurrency=1)
+@pytest.mark.parametrize("batch_rows", [0, 64])
+def test_open_requests_are_answered_when_the_server_stops(base_path, gate, batch_rows):
+    config = ServerConfig(
+        model_base_path=base_path,
+        port=0,
+        rest_port=0,
+        concurrency=1,
+        batch_rows=batch_rows,
+    )
     server = Server(config)
     server.start()
     channel = grpc.insecure_channel(f"127.0.0.1:{server.port}")
@@ -153,7 +197,7 @@ def test_open_requests_are_answered_when_the_server_stops(base_path, gate):
     admitted = [predict.future(examples_request(RAW)) for _ in range(3)]
     with ThreadPoolExecutor(2) as pool:
         by_rest = pool.submit(post, server)
-        while server._admission.admitted < 4:
+        while server._pools[0].admitted < 4:
             time.sleep(0.001)
         health = health_pb2_grpc.HealthStub(channel).Watch(
             health_pb2.HealthCheckRequest()
@@ -171,11 +215,16 @@ def test_open_requests_are_answered_when_the_server_stops(base_path, gate):
     channel.close()
 
 
-def test_versions_are_exchanged_and_rolled_back_under_load(feed, tmp_path):
+@pytest.mark.parametrize("batch_rows", [0, 64])
+def test_versions_are_exchanged_and_rolled_back_under_load(feed, tmp_path, batch_rows):
     base = tmp_path / "feed"
     shutil.copytree(feed.folder, base / "1")
     config = ServerConfig(
-        model_base_path=str(base), port=0, rest_port=-1, poll_seconds=0.05
+        model_base_path=str(base),
+        port=0,
+        rest_port=-1,
+        poll_seconds=0.05,
+        batch_rows=batch_rows,
     )
     stop = threading.Event()
     with (
@@ -212,6 +261,63 @@ def test_versions_are_exchanged_and_rolled_back_under_load(feed, tmp_path):
                 assert [version for version, _ in itertools.groupby(seen)] == [1, 2, 1]
 
 
+def test_drain_has_an_end(base_path, gate):
+    config = ServerConfig(
+        model_base_path=base_path,
+        port=0,
+        rest_port=0,
+        concurrency=1,
+        drain_seconds=0.5,
+    )
+    server = Server(config)
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+        open_ones = [predict.future(examples_request(RAW)) for _ in range(2)]
+        gate.wait_for(1)
+        while server._pools[0].admitted < 2:
+            time.sleep(0.001)
+        started = time.monotonic()
+        server.stop()
+        assert time.monotonic() - started < 10
+        assert all(call.exception() for call in open_ones)
+    # The one that is computed ends later, and the one that waited is not computed.
+    gate.opened.set()
+    (thread,) = server._pools[0]._threads
+    thread.join(30)
+    assert not thread.is_alive()
+    assert gate.entered == 1
+
+
+def test_stop_does_not_wait_for_a_version_that_loads(base_path, feed, tmp_path):
+    base = tmp_path / "feed"
+    shutil.copytree(feed.folder, base / "1")
+    config = ServerConfig(
+        model_base_path=str(base),
+        port=0,
+        rest_port=-1,
+        poll_seconds=0.01,
+        drain_seconds=0.1,
+    )
+    loading, go_on = threading.Event(), threading.Event()
+
+    def load(*args):
+        loading.set()
+        go_on.wait(60)
+        raise ValueError("too late")
+
+    with Server(config) as server:
+        server._models._models["feed"]._load = load
+        (base / "2").mkdir()
+        assert loading.wait(30)
+        started = time.monotonic()
+        server.stop()
+        assert time.monotonic() - started < 10
+    go_on.set()
+    server._models._thread.join(30)
+    assert not server._models._thread.is_alive()
+
+
 def test_waiting_time_counts():
     async def run():
         admission = Admission(1, 5)
@@ -224,8 +330,195 @@ def test_waiting_time_counts():
         await first
         with pytest.raises(RequestError) as caught:
             await second
-        admission.close()
+        admission.close(5.0)
         assert admission.admitted == 0
         return caught.value.code
 
     assert asyncio.run(run()) == Code.DEADLINE_EXCEEDED
+
+
+def refused(predict):
+    """Whether there was no place for a request."""
+    try:
+        predict(examples_request(RAW), timeout=1.0)
+    except grpc.RpcError as error:
+        if error.code() == Code.RESOURCE_EXHAUSTED:
+            return True
+        assert error.code() == Code.DEADLINE_EXCEEDED
+    return False
+
+
+def test_more_open_requests_than_the_limit_are_refused(base_path, gate):
+    config = ServerConfig(
+        model_base_path=base_path, port=0, rest_port=0, max_open_requests=4
+    )
+    with (
+        Server(config) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+        call = channel.stream_unary(PREDICT)
+        end = threading.Event()
+
+        def half_sent():
+            end.wait(30)
+            yield from ()
+
+        # They send nothing, so only their number can be a reason to refuse the next.
+        halves = [call.future(half_sent()) for _ in range(4)]
+        while not refused(predict):
+            time.sleep(0.01)
+        for each in halves:
+            each.cancel()
+        end.set()
+        gate.opened.set()
+        while refused(predict):
+            time.sleep(0.01)
+        address = ("127.0.0.1", server.rest_port)
+        idle = [socket.create_connection(address) for _ in range(4)]
+        assert post(server) == 503
+        for connection in idle:
+            connection.close()
+        end = time.monotonic() + 30
+        while post(server) != 200:
+            assert time.monotonic() < end
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /v1/models/feed:predict HTTP/1.1\r\nHo"])
+def test_connections_that_send_no_request_are_closed(base_path, monkeypatch, sent):
+    monkeypatch.setattr(rest_server, "_HEAD_SECONDS", 0.3)
+    config = ServerConfig(model_base_path=base_path, port=0, rest_port=0)
+    with Server(config) as server:
+        address = ("127.0.0.1", server.rest_port)
+        silent = [socket.create_connection(address, 30) for _ in range(50)]
+        for connection in silent:
+            connection.sendall(sent)
+        for connection in silent:
+            assert closed(connection)
+
+
+def test_half_a_head_after_a_request_is_not_waited_for(base_path, monkeypatch):
+    monkeypatch.setattr(rest_server, "_HEAD_SECONDS", 0.3)
+    config = ServerConfig(model_base_path=base_path, port=0, rest_port=0)
+    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    with Server(config) as server:
+        address = ("127.0.0.1", server.rest_port)
+        with socket.create_connection(address, 30) as connection:
+            connection.sendall(request)
+            assert b" 200 " in connection.recv(1000)
+            # Between two requests there is more time.
+            time.sleep(0.5)
+            connection.sendall(request)
+            assert b" 200 " in connection.recv(1000)
+            connection.sendall(request[:20])
+            # A byte now and then does not help.
+            started = time.monotonic()
+            with contextlib.suppress(OSError):
+                while time.monotonic() < started + 5:
+                    connection.sendall(b"x")
+                    time.sleep(0.05)
+            assert time.monotonic() < started + 5
+
+
+def closed(connection):
+    with connection:
+        try:
+            return connection.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+
+def test_large_body_is_refused_before_it_is_sent(base_path):
+    config = ServerConfig(
+        model_base_path=base_path, port=0, rest_port=0, max_request_mb=1
+    )
+    head = (
+        b"POST /v1/models/feed:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1048577"
+    )
+    with Server(config) as server:
+        address = ("127.0.0.1", server.rest_port)
+        with socket.create_connection(address, 30) as connection:
+            connection.sendall(head + b"\r\n\r\n")
+            assert b" 413 " in connection.recv(1000)
+
+
+def test_body_is_not_read_if_there_is_no_place(small, predict, gate):
+    admitted = [predict.future(examples_request(RAW)) for _ in range(2)]
+    while small._pools[0].admitted < 2:
+        time.sleep(0.001)
+    head = b"POST /v1/models/feed:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n"
+    address = ("127.0.0.1", small.rest_port)
+    with socket.create_connection(address, 30) as connection:
+        connection.sendall(head + b"\r\n")
+        assert b" 429 " in connection.recv(1000)
+    gate.opened.set()
+    assert all(call.result().outputs for call in admitted)
+
+
+def test_callers_that_leave_do_not_fill_the_queue():
+    class Request:
+        """Stands for what a request holds."""
+
+    async def run():
+        admission = Admission(1, 5)
+        release = threading.Event()
+        first = asyncio.create_task(admission.run(release.wait))
+        await asyncio.sleep(0)
+        while admission._waiting.qsize():
+            await asyncio.sleep(0.001)
+        refused = 0
+        held = []
+        for _ in range(100):
+            request = Request()
+            held.append(weakref.ref(request))
+            task = asyncio.create_task(admission.run(functools.partial(id, request)))
+            del request
+            await asyncio.sleep(0)
+            task.cancel()
+            try:
+                await task
+            except asyncio.CancelledError:
+                pass
+            except RequestError:
+                refused += 1
+            del task
+        # Five found a place, which is theirs until a thread is free; none holds bytes.
+        assert refused == 95
+        assert admission._waiting.qsize() <= 5
+        assert not any(each() for each in held)
+        release.set()
+        await first
+        while admission.admitted:
+            await asyncio.sleep(0.001)
+        assert await admission.run(lambda: 7) == 7
+        admission.close(5.0)
+
+    asyncio.run(run())
+
+
+def test_calls_of_operators_are_bounded(base_path, monkeypatch):
+    config = ServerConfig(model_base_path=base_path, port=0, rest_port=0)
+    opened = threading.Event()
+    statuses = ModelManager.statuses
+
+    def held(*args):
+        assert opened.wait(30)
+        return statuses(*args)
+
+    monkeypatch.setattr(ModelManager, "statuses", held)
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = "feed"
+    with (
+        Server(config) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+        calls = [stub.GetModelStatus.future(request) for _ in range(68)]
+        while server._pools[1].admitted < 68:
+            time.sleep(0.001)
+        code, _ = status_of(stub.GetModelStatus, request)
+        assert code == Code.RESOURCE_EXHAUSTED
+        # Models go on.
+        assert post(server) == 200
+        opened.set()
+        assert all(call.result().model_version_status for call in calls)

@@ -5,7 +5,10 @@ import json
 import pytest
 import tensorflow as tf
 
-from tf_mtl import cli
+from tf_mtl import cli, export
+from tf_mtl.serving import Server, ServerConfig
+
+from .test_tls import make_files
 
 
 def run(server, *arguments):
@@ -53,8 +56,34 @@ def test_codes_of_refused_requests_are_told(server, tmp_path, capsys):
         (["--deadline=-1"], "`deadline` must not be negative"),
         (["--compare_with=/absent"], "`compare_with` must be a SavedModel"),
         (["--examples=/absent"], "`examples` cannot be read"),
+        (["--tls_ca=/absent"], "`tls_ca` cannot be read"),
+        (["--rate=-1"], "`rate` must not be negative"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(server, arguments, message, capsys):
     assert run(server, *arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_server_that_speaks_tls_is_asked(base_path, tmp_path, capsys):
+    files = make_files(tmp_path)
+    config = ServerConfig(model_base_path=base_path, port=0, rest_port=-1, **files)
+    with Server(config) as server:
+        arguments = ["--model_name=feed", "--warmup=0", "--count=5", "--rate=100"]
+        arguments.append(f"--target=localhost:{server.port}")
+        arguments.append(f"--tls_ca={files['tls_certificate']}")
+        assert cli.main(["loadtest", *arguments]) == 0
+    assert "grpc" in capsys.readouterr().out
+
+
+def test_only_signatures_that_requests_can_be_made_for_are_taken(
+    feed, tmp_path, capsys
+):
+    score = export.Score("w * click", {"w": 1.0})
+    export.save(feed.model, tmp_path / "feed", score=score)
+    config = ServerConfig(model_base_path=str(tmp_path / "feed"), port=0, rest_port=-1)
+    with Server(config) as server:
+        assert run(server, "--signature=serve_examples_weighted", "--count=5") == 2
+        message = capsys.readouterr().err
+        assert "one of ['serve_examples', 'serving_default']" in message
+        assert run(server, "--signature=serve_examples", "--count=5") == 0

@@ -140,3 +140,21 @@ def test_bytes_that_are_no_request_are_the_clients_error(channel):
 def test_unknown_method_is_unimplemented(channel):
     call = channel.unary_unary("/tensorflow.serving.PredictionService/Guess")
     assert status_of(call, b"")[0] == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_tiny_request_for_many_rows_is_refused(stub):
+    request = examples_request(take([]))
+    examples = request.inputs["examples"]
+    examples.tensor_shape.dim[0].size = 2**24
+    examples.string_val.append(b"")
+    code, details = status_of(stub.Predict, request)
+    assert code == INVALID
+    assert "at most 65536 rows. Received: 16777216" in details
+
+
+def test_long_error_reaches_the_client(stub):
+    request = examples_request(RAW, model="ü" * 2000)
+    code, details = status_of(stub.Predict, request)
+    assert code == grpc.StatusCode.NOT_FOUND
+    assert "Latest(üü" in details
+    assert 990 < len(details.encode()) <= 1000

@@ -79,7 +79,7 @@ def by_column(predictions):
 
 @pytest.mark.parametrize("batch", ROWS)
 def test_rows_and_columns_are_answered_as_by_predict(post, feed, batch):
-    # Missing numbers are NaN, which Python writes and reads as JavaScript does.
+    # Missing numbers are NaN, which Python writes and reads as a word.
     raw = take(ROWS[batch])
     predicted = feed.predict(raw)
     assert_predicted(post({"inputs": columns(raw)})["outputs"], predicted)
@@ -92,12 +92,14 @@ def test_rows_and_columns_are_answered_as_by_predict(post, feed, batch):
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
-def test_curl_gets_what_the_model_predicts(server, feed):
+@pytest.mark.parametrize("batch", [1, 4096])
+def test_curl_gets_what_the_model_predicts(server, feed, batch):
+    raw = take(ROWS[batch])
     url = f"http://127.0.0.1:{server.rest_port}/v1/models/feed/versions/1:predict"
-    body = json.dumps({"instances": rows(RAW)})
-    command = ["curl", "-sS", "-X", "POST", url, "-d", body]
-    answer = json.loads(subprocess.check_output(command))
-    assert_predicted(by_column(answer["predictions"]), feed.predict(RAW))
+    body = json.dumps({"instances": rows(raw)}).encode()
+    command = ["curl", "-sS", "-X", "POST", url, "-d", "@-"]
+    answer = json.loads(subprocess.check_output(command, input=body))
+    assert_predicted(by_column(answer["predictions"]), feed.predict(raw))
 
 
 def test_float32_is_written_with_the_digits_it_has(post, feed):
@@ -192,7 +194,6 @@ GOOD = {"inputs": columns(RAW)}
         ("[" * 100_000, 400, "must be JSON"),
         ('{"inputs": ' + "9" * 5000 + "}", 400, "must be JSON"),
         ("[1]", 400, "JSON object"),
-        ({"inputs": 1, "input": 2}, 400, "keys among"),
         ({}, 400, "either `instances` or `inputs`"),
         ({"inputs": 1, "instances": 2}, 400, "either `instances` or `inputs`"),
         ({"signature_name": 1, "inputs": 1}, 400, "must be a string"),
@@ -202,7 +203,7 @@ GOOD = {"inputs": columns(RAW)}
         ({"instances": [1, 2]}, 400, "more than one"),
         ({"inputs": [1]}, 400, "more than one"),
         ({"inputs": {"city": ["a"]}}, 400, "Missing but required"),
-        ({"inputs": GOOD["inputs"] | {"x": 1}}, 400, "must be"),
+        ({"instances": [rows(RAW)[0] | {"x": 1}]}, 400, "Sent extra: ['x']"),
     ],
 )
 def test_wrong_bodies_are_refused(error_of, body, status, message):
@@ -218,13 +219,15 @@ def test_wrong_bodies_are_refused(error_of, body, status, message):
         ("code", [1, 2, 3, True], "type int64. Received: True"),
         ("code", [1, 2, 3, 2**70], "too large"),
         ("code", ["1"] * 4, "type int64. Received: '1'"),
-        ("hours-per-week", [1, 2, 3, None], "type float32. Received: None"),
+        ("code", [1, 2, 3, None], "type int64. Received: None"),
         ("hours-per-week", [[1], [2], [3], [4]], "shape"),
         ("tags", [["a"], ["b", "c"], [], []], "lists of the same length"),
         ("tags", [["a"], "b", ["c"], ["d"]], "lists of the same length"),
         ("city", ["a", "b", "c", 4], "must be a JSON string"),
         ("city", ["a", "b", "c", {"b64": "!"}], "must be base64"),
         ("city", ["a", "b", "c", {"b65": "YQ=="}], "must be a JSON string"),
+        ("city", ["a", "b", "c", {"b64": "YQ="}], "must be base64"),
+        ("city", ["a", "b", "c", {"b64": "YQ==", "x": 1}], "must be a JSON string"),
     ],
 )
 def test_wrong_values_are_refused(error_of, name, values, message):
@@ -236,12 +239,13 @@ def test_wrong_values_are_refused(error_of, name, values, message):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({"instances": []}, "keys among"),
+        ({"instances": []}, "must be a list"),
         ({"examples": {}}, "must be a list"),
         ({"examples": [1]}, "must be a JSON object"),
         ({"examples": []}, "Input is empty"),
         ({"examples": [{"code": 2**70}]}, "feature 'code'"),
         ({"examples": [{"code": [1, None]}]}, "must be a JSON string"),
+        ({"examples": [{"code": [True, 0.5]}]}, "must be a JSON string"),
         ({"examples": [{"code": "three"}]}, "code"),
     ],
 )
@@ -251,6 +255,42 @@ def test_wrong_examples_are_refused(error_of, body, message):
     assert message in error
 
 
+def test_what_tensorflow_serving_takes_is_taken(post, feed):
+    raw = take([0, 1])
+    predicted = feed.predict(raw)
+    # Keys and columns that nobody asked for.
+    body = {"inputs": columns(raw) | {"x": [1]}, "parameters": {"a": 1}}
+    assert_predicted(post(body)["outputs"], predicted)
+    # base64 without padding, and with white space.
+    cities = [base64.b64encode(c.encode()).decode() for c in raw["city"]]
+    for change in (lambda c: c.rstrip("="), lambda c: f" {c[:2]}\n{c[2:]} "):
+        given = [{"b64": change(c)} for c in cities]
+        body = {"inputs": columns(raw) | {"city": given}}
+        assert_predicted(post(body)["outputs"], predicted)
+
+
+def test_null_is_a_missing_number(post, feed):
+    raw = take([0, 1]) | {"hours-per-week": np.array([12.5, np.nan], np.float32)}
+    predicted = feed.predict(raw)
+    given = columns(raw) | {"hours-per-week": [12.5, None]}
+    assert_predicted(post({"inputs": given})["outputs"], predicted)
+    given = [
+        row | {"hours-per-week": v}
+        for row, v in zip(rows(raw), [12.5, None], strict=True)
+    ]
+    assert_predicted(by_column(post({"instances": given})["predictions"]), predicted)
+
+
+def test_features_are_read_as_by_tensorflow_serving(post, feed):
+    raw = as_raw() | {"code": np.array([1, -1])}
+    given = examples()
+    given[0]["code"] = True
+    given[1]["code"] = given[1]["hours-per-week"] = []
+    body = {"examples": given, "signature_name": "like", "x": 1}
+    found = post(body, "regress")["results"]
+    np.testing.assert_allclose(found, feed.predict(raw)["like"], rtol=1e-6)
+
+
 def test_malformed_address_is_refused(error_of, rest):
     assert error_of({}, "/v1/models/feed:guess")[0] == 400
     assert error_of({}, "/v1/models/feed")[0] == 400
@@ -258,12 +298,26 @@ def test_malformed_address_is_refused(error_of, rest):
     assert rest("DELETE", "/v1/models/feed")[0] == 405
 
 
-def test_large_body_is_refused(error_of):
+def test_large_body_is_refused(error_of, count_of):
+    before = count_of("RESOURCE_EXHAUSTED"), count_of("OK")
     body = b'{"inputs": "' + b"x" * (33 * 2**20) + b'"}'
     assert error_of(body)[0] == 413
+    after = count_of("RESOURCE_EXHAUSTED"), count_of("OK")
+    assert after == (before[0] + 1, before[1])
 
 
-def test_metrics_count_requests_by_code(rest, post, error_of):
+def test_large_body_without_a_length_is_refused(server):
+    connection = http.client.HTTPConnection("127.0.0.1", server.rest_port)
+    body = (b"x" * 2**20 for _ in range(33))
+    connection.request("POST", "/v1/models/feed:predict", body, encode_chunked=True)
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+@pytest.fixture
+def count_of(rest):
+    """Function of a code to the number of requests that ended with it."""
+
     def count(code):
         _, text = rest("GET", "/metrics")
         assert 'tf_mtl_serving_available{model="feed",version="1"} 1.0' in text
@@ -271,10 +325,15 @@ def test_metrics_count_requests_by_code(rest, post, error_of):
         line = next((x for x in text.splitlines() if label in x), "0")
         return float(line.split()[-1])
 
-    before = count("OK"), count("INVALID_ARGUMENT")
+    return count
+
+
+def test_metrics_count_requests_by_code(post, error_of, count_of):
+    before = count_of("OK"), count_of("INVALID_ARGUMENT")
     post(GOOD)
     error_of("")
-    assert (count("OK"), count("INVALID_ARGUMENT")) == (before[0] + 1, before[1] + 1)
+    after = count_of("OK"), count_of("INVALID_ARGUMENT")
+    assert after == (before[0] + 1, before[1] + 1)
 
 
 def test_body_does_not_wait_for_an_acknowledgement_of_the_head(post):
@@ -301,3 +360,17 @@ def test_slow_and_broken_clients_do_not_disturb_others(server, post):
     for connection in slow:
         connection.close()
     assert post(GOOD)["outputs"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "body"),
+    [
+        ("predict", {"signature_name": "serve_examples", "instances": [""] * 65537}),
+        ("classify", {"examples": [{}] * 65537}),
+        ("regress", {"examples": [{}] * 65537}),
+    ],
+)
+def test_more_rows_than_allowed_are_refused(error_of, verb, body):
+    status, error = error_of(body, f"/v1/models/feed:{verb}")
+    assert status == 400
+    assert "at most 65536 rows. Received: 65537" in error

@@ -1,16 +1,29 @@
 """Servables: signatures, defaults, errors."""
 
+import contextlib
+import functools
+import gc
 import os
+import shutil
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import model_pb2
+from tensorflow_serving.config import model_server_config_pb2
 
+from tf_mtl.serving.batching import Batching
 from tf_mtl.serving.errors import RequestError
+from tf_mtl.serving.model_manager import load_warm
 from tf_mtl.serving.saved_model import Servable
+from tf_mtl.serving.served_model import ServedModel
+
+from ..export.conftest import to_examples
+from .conftest import RAW
 
 
 class _Scale(tf.Module):
@@ -85,3 +98,49 @@ def test_neither_keras_nor_models_are_imported():
     code = f"import sys; [sys.modules.__setitem__(n, None) for n in {names}]\n"
     code += "import tf_mtl.serving"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@contextlib.contextmanager
+def without_garbage_collection():
+    """Only what nobody refers to is freed."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def ask(servable):
+    signature = servable.signatures["serve_examples"]
+    examples = np.array(to_examples(RAW), object)
+    assert len(servable.run(signature, {"examples": examples})["click"]) == 4
+
+
+@pytest.mark.parametrize("batching", [None, Batching(rows=8, wait_ms=0.1)])
+def test_closed_servable_leaves_nothing(feed, batching):
+    with without_garbage_collection():
+        servable = Servable(feed.folder, batching=batching)
+        ask(servable)
+        left = [weakref.ref(servable), weakref.ref(servable._session)]
+        servable.close()
+        del servable
+        assert [each() for each in left] == [None, None]
+
+
+@pytest.mark.parametrize("batching", [None, Batching(rows=8, wait_ms=0.1)])
+def test_version_that_is_replaced_leaves_nothing(feed, tmp_path, batching):
+    shutil.copytree(feed.folder, tmp_path / "1")
+    config = model_server_config_pb2.ModelConfig(name="feed", base_path=str(tmp_path))
+    model = ServedModel(config, functools.partial(load_warm, batching=batching))
+    with without_garbage_collection():
+        model.refresh()
+        with model.use(model_pb2.ModelSpec(name="feed")) as servable:
+            ask(servable)
+            left = [weakref.ref(servable), weakref.ref(servable._session)]
+        del servable
+        (tmp_path / "1").rename(tmp_path / "2")
+        model.refresh()
+        assert model.available() == [2]
+        assert [each() for each in left] == [None, None]
+    assert model.close(1.0)

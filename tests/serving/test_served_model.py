@@ -7,7 +7,7 @@ import pytest
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from tf_mtl.serving import versions
+from tf_mtl.serving import served_model, versions
 from tf_mtl.serving.errors import RequestError
 from tf_mtl.serving.served_model import ServedModel
 
@@ -76,16 +76,39 @@ def test_old_version_stays_open_for_its_requests(folder):
     model = make(folder)
     (folder / "2").mkdir()
     with model.use(LATEST) as old:
-        refresh = threading.Thread(target=model.refresh)
-        refresh.start()
-        while used(model) != 2:
-            pass
+        # It does not wait for the request.
+        model.refresh()
+        assert used(model) == 2
+        model.refresh()
         assert not old.closed
         assert states(model)[1] == "UNLOADING"
         with pytest.raises(RequestError, match=r"Specific\(m, 1\)"):
             used(model, model_pb2.ModelSpec(version={"value": 1}))
-    refresh.join()
+    model.refresh()
     assert old.closed
+    assert states(model) == {2: "AVAILABLE"}
+
+
+def test_version_that_is_rolled_back_to_is_not_loaded_again(folder):
+    model = make(folder)
+    (folder / "2").mkdir()
+    with model.use(LATEST) as old:
+        model.refresh()
+        (folder / "2").rmdir()
+        model.refresh()
+        with model.use(LATEST) as found:
+            assert found is old
+    model.refresh()
+    assert not old.closed
+
+
+def test_close_waits_no_longer_than_it_may(folder):
+    model = make(folder)
+    with model.use(LATEST) as servable:
+        assert not model.close(0.01)
+        assert not servable.closed
+    assert model.close(0.01)
+    assert servable.closed
 
 
 def test_last_version_stays_when_the_folder_is_gone(folder):
@@ -110,6 +133,40 @@ def test_broken_version_does_not_replace_a_good_one(folder):
     model.refresh()
     assert used(model) == 2
     assert states(model) == {2: "AVAILABLE"}
+
+
+def test_error_without_a_text_is_an_error(folder):
+    model = make(folder)
+    (folder / "2").mkdir()
+
+    def load(*args):
+        loads.append(args)
+        raise MemoryError
+
+    loads = []
+    model._load = load
+    model.refresh()
+    model.refresh()
+    assert len(loads) == 1
+    assert states(model) == {2: "END", 1: "AVAILABLE"}
+    newest, _ = model.statuses(LATEST)
+    assert newest.status.error_message == "MemoryError()"
+    assert used(model) == 1
+
+
+def test_folder_that_cannot_be_read_changes_nothing(folder, monkeypatch):
+    model = make(folder)
+    (folder / "2").mkdir()
+
+    def fail(folder):
+        raise PermissionError(13, "not allowed")
+
+    monkeypatch.setattr(served_model, "_identity", fail)
+    model.refresh()
+    assert used(model) == 1
+    monkeypatch.undo()
+    model.refresh()
+    assert used(model) == 2
 
 
 def test_broken_version_is_loaded_once(folder):

@@ -1,4 +1,4 @@
-"""A server under mixed load for a long time, while its versions change."""
+"""A server under mixed and hostile load for a long time, while its versions change."""
 
 import http.client
 import json
@@ -17,8 +17,12 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import classification_pb2, prediction_service_pb2_grpc
 
-from ..export.conftest import to_examples
-from .conftest import columns_request, examples_request, take
+from tf_mtl import export, models
+from tf_mtl.features import Hashed, Preprocessor
+
+from ..export.conftest import TRAIN, Saved, make_features, to_examples
+from .conftest import TASKS, columns_request, examples_request, take
+from .hostile import ALLOWED, Attacker
 
 KIBIBYTES = 1024
 
@@ -47,6 +51,8 @@ class Clients:
             threading.Thread(target=self._run, args=(i,))
             for i in range(len(self.counts))
         ]
+        attacker = Attacker(feed, seed=2)
+        self._threads.append(threading.Thread(target=self._attack, args=(attacker,)))
 
     def start(self):
         for thread in self._threads:
@@ -78,6 +84,18 @@ class Clients:
                 self.counts[number] += 1
         connection.close()
 
+    def _attack(self, attacker):
+        with grpc.insecure_channel(f"127.0.0.1:{self._port}") as channel:
+            while not self._stop.is_set():
+                path, data = attacker.request()
+                try:
+                    channel.unary_unary(path)(data)
+                except grpc.RpcError as error:
+                    if error.code().name not in ALLOWED:
+                        self.errors.append(error)
+                # The others shall have the larger part of the server.
+                time.sleep(0.05)
+
     @staticmethod
     def _values(response):
         return tf.make_ndarray(response.outputs["click"])
@@ -99,16 +117,34 @@ def resident(pid):
     return int(re.search(r"VmRSS:\s+(\d+)", text).group(1))
 
 
+@pytest.fixture(scope="module")
+def heavy(tmp_path_factory):
+    """A model with a table of 50 MB: who forgets to close it is found out."""
+    features = [
+        *make_features(),
+        Hashed("city_bin", 200_000, column="city", embedding_dim=64),
+    ]
+    preprocessor = Preprocessor(features)
+    preprocessor.adapt(tf.data.Dataset.from_tensors(TRAIN), progress=False)
+    model = models.SharedBottom(preprocessor, TASKS, bottom_units=(8,))
+    folder = tmp_path_factory.mktemp("heavy") / "feed"
+    return Saved(model, export.save(model, folder))
+
+
 @pytest.mark.slow
-def test_no_error_and_no_growth_while_versions_change(feed, tmp_path):
+@pytest.mark.parametrize("options", [(), ("--batch_rows=64",)])
+def test_no_error_and_no_growth_while_versions_change(heavy, tmp_path, options):
     """TF_MTL_SOAK_MINUTES and TF_MTL_SOAK_SWAP_SECONDS set its length."""
+    feed = heavy
     minutes = float(os.environ.get("TF_MTL_SOAK_MINUTES", "20"))
     swap_seconds = float(os.environ.get("TF_MTL_SOAK_SWAP_SECONDS", "60"))
     base = tmp_path / "feed"
     shutil.copytree(feed.folder, base / "1")
     command = [sys.executable, "-m", "tf_mtl.cli", "serve", "--port=0", "--rest_port=0"]
     child = subprocess.Popen(
-        [*command, f"--model_base_path={base}"], stdout=subprocess.PIPE, text=True
+        [*command, f"--model_base_path={base}", *options],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     memory = []
     try:
@@ -142,6 +178,7 @@ def test_no_error_and_no_growth_while_versions_change(feed, tmp_path):
         child.terminate()
         assert child.wait(60) == 0
         child.stdout.close()
-    # The allocator needs a while to find its size.
+    # The allocator needs a while to find its size, and keeps some of what is freed. A
+    # version that stays costs 50 MiB, ten of them in the second half.
     settled = memory[len(memory) // 2 :]
-    assert max(settled) < 1.1 * min(settled)
+    assert max(settled) - min(settled) < 200 * KIBIBYTES

@@ -78,3 +78,26 @@ def test_last_value_is_repeated():
 def test_wrong_tensors_are_refused(given, wanted, message):
     with pytest.raises(RequestError, match=message):
         tensors.decode("x", given, wanted)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (proto("string", [9], string_val=[b""]), "at most 8 rows. Received: 9"),
+        (proto("string", [9, 0]), "at most 8 rows. Received: 9"),
+        (proto("string", [2, 5], string_val=[b""]), "at most 8 times.*Received: 9"),
+        (proto("string", [8], string_val=[b"x" * 2**22]), "bytes. Received: 7 times"),
+    ],
+)
+def test_small_request_does_not_become_large(given, message):
+    small = TensorInfo("x:0", tf.string, ANY, max_rows=8)
+    with pytest.raises(RequestError, match=message):
+        tensors.decode("x", given, small)
+
+
+def test_as_many_rows_and_repeats_as_allowed_are_read():
+    small = TensorInfo("x:0", tf.string, ANY, max_rows=8)
+    given = proto("string", [8], string_val=[b"a"])
+    assert tensors.decode("x", given, small).tolist() == [b"a"] * 8
+    given = proto("string", [3, 3], string_val=[b"a"])
+    assert tensors.decode("x", given, small).tolist() == [[b"a"] * 3] * 3

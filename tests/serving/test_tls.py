@@ -14,11 +14,10 @@ from tf_mtl.serving import Server, ServerConfig
 from .conftest import RAW, examples_request, status_of
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
+def make_files(folder):
+    """A key and its certificate in a folder, as options of a server."""
     if not shutil.which("openssl"):
         pytest.skip("openssl, which makes the certificate, is not installed")
-    folder = tmp_path_factory.mktemp("tls")
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
     command += " -addext subjectAltName=DNS:localhost -keyout key -out certificate"
     subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
@@ -26,6 +25,11 @@ def files(tmp_path_factory):
         "tls_key": str(folder / "key"),
         "tls_certificate": str(folder / "certificate"),
     }
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return make_files(tmp_path_factory.mktemp("tls"))
 
 
 def test_both_ports_speak_tls(base_path, files):
@@ -55,3 +59,15 @@ def test_missing_certificate_is_an_error(base_path, tmp_path):
     )
     with pytest.raises(FileNotFoundError, match="absent"):
         Server(config).start()
+
+
+def test_file_that_is_no_certificate_is_named(base_path, files, tmp_path):
+    text = tmp_path / "text"
+    text.write_text("no certificate")
+    other = make_files(tmp_path)
+    for change in ({"tls_certificate": str(text)}, {"tls_key": other["tls_key"]}):
+        fields = files | change
+        config = ServerConfig(model_base_path=base_path, port=0, **fields)
+        (path,) = change.values()
+        with pytest.raises(ValueError, match=f"(?s)must be PEM files.*{path}"):
+            Server(config).start()

@@ -27,3 +27,14 @@ def test_only_numbered_folders_are_versions(tmp_path):
     (tmp_path / "6").touch()
     assert version_folders(tmp_path) == {1: tmp_path / "1", 12: tmp_path / "12"}
     assert version_folders(tmp_path / "absent") == {}
+
+
+def test_numbers_beyond_int64_are_no_versions(tmp_path, caplog):
+    for number in (2**63 - 1, 2**63, 10**30):
+        (tmp_path / str(number)).mkdir()
+    for _ in range(2):
+        assert list(version_folders(tmp_path)) == [2**63 - 1]
+    assert sorted(record.args[0].name for record in caplog.records) == [
+        str(10**30),
+        str(2**63),
+    ]

@@ -5,7 +5,8 @@ Examples:
   tf-mtl serve --model_config_file=models.config --port=8500
 
 New versions in the folder of a model replace old ones without a lost request; a removed
-version is rolled back. On SIGTERM open requests are answered, then the server ends.
+version is rolled back. On SIGHUP models.config is read again. On SIGTERM open requests
+are answered, then the server ends.
 Other machines are let in by --host=0.0.0.0. For production there is TensorFlow Serving
 itself: docs/serving.md says how.
 
@@ -15,8 +16,8 @@ itself: docs/serving.md says how.
 
 import gc
 import logging
+import queue
 import signal
-import threading
 
 from absl import flags
 
@@ -30,7 +31,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def run(values: flags.FlagValues) -> None:
-    """Serves until SIGTERM or SIGINT.
+    """Serves until SIGTERM or SIGINT; reads the models.config again on SIGHUP.
 
     Raises:
         ValueError: if the options do not fit, or a model cannot be served.
@@ -43,10 +44,10 @@ def run(values: flags.FlagValues) -> None:
     # What the modules of TensorFlow made stays: do not look through it for garbage,
     # which stops all threads meanwhile. Models come later: they may go.
     gc.freeze()
-    stop = threading.Event()
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     handlers = {
-        number: signal.signal(number, lambda *_: stop.set())
-        for number in (signal.SIGTERM, signal.SIGINT)
+        number: signal.signal(number, lambda received, _: signals.put(received))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     }
     try:
         with Server(config) as server:
@@ -55,7 +56,8 @@ def run(values: flags.FlagValues) -> None:
                 f"{server.rest_port if server.rest_port >= 0 else 'off'}.",
                 flush=True,
             )
-            stop.wait()
+            while signals.get() == signal.SIGHUP:
+                server.reload()
             print("Stopping: open requests are answered.", flush=True)
     finally:
         for number, handler in handlers.items():

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable
 
-from tf_mtl.files import version_folders
+from tf_mtl.files import MAX_VERSION, version_folders
 
 # TensorFlow Serving reads numbered folders only, so it never sees these.
 _TEMPORARY = ".tmp-"
@@ -83,13 +83,14 @@ def publish(
     Args:
         path: string or path. Local folder of the versions, made if it is absent.
         write: function that puts files into the empty folder it is given.
-        version: positive int, the number. None takes the one after the largest.
+        version: positive int, at most 2^63 - 1: the number. None takes the one after
+            the largest.
 
     Returns:
         string. Path of the version folder.
 
     Raises:
-        ValueError: if `version` is not a positive integer, or `path` is a URL.
+        ValueError: if `version` is no positive int64, or `path` is a URL.
         NotADirectoryError: if `path` is a file.
         FileExistsError: if `version` exists.
     """
@@ -110,10 +111,11 @@ def publish(
 def _check_version(version: int | None) -> None:
     if version is None:
         return
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+    is_integer = isinstance(version, int) and not isinstance(version, bool)
+    if not is_integer or not 1 <= version <= MAX_VERSION:
         raise ValueError(
-            "`version` must be a positive integer, or None for the next free one. "
-            f"Received: version={version!r}."
+            "`version` must be a positive integer of at most 2^63 - 1, or None for the "
+            f"next free one. Received: version={version!r}."
         )
 
 
@@ -149,6 +151,7 @@ def _rename(
 ) -> pathlib.Path:
     while True:
         number = version or max(version_folders(parent), default=0) + 1
+        _check_version(number)
         target = parent / str(number)
         try:
             os.rename(temporary, target)

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -73,7 +74,7 @@ def grpc_call(config: LoadConfig, inputs: Sequence[Inputs]) -> Callable[[int], s
     """
     requests = itertools.cycle([_request(config, batch) for batch in inputs])
     calls = [
-        grpc.insecure_channel(config.target, _OPTIONS).unary_unary(
+        _channel(config).unary_unary(
             _PREDICT, response_deserializer=predict_pb2.PredictResponse.FromString
         )
         for _ in range(config.connections or config.concurrency)
@@ -124,11 +125,22 @@ def in_process_call(
     return call
 
 
+def _channel(config: LoadConfig) -> grpc.Channel:
+    if not config.tls_ca:
+        return grpc.insecure_channel(config.target, _OPTIONS)
+    try:
+        certificate = pathlib.Path(config.tls_ca).expanduser().read_bytes()
+    except OSError as error:
+        raise ValueError(f"`tls_ca` cannot be read: {error}") from error
+    credentials = grpc.ssl_channel_credentials(certificate)
+    return grpc.secure_channel(config.target, credentials, _OPTIONS)
+
+
 def _signatures(config: LoadConfig) -> dict[str, meta_graph_pb2.SignatureDef]:
     request = get_model_metadata_pb2.GetModelMetadataRequest()
     request.model_spec.name = config.model_name
     request.metadata_field.append("signature_def")
-    with grpc.insecure_channel(config.target, _OPTIONS) as channel:
+    with _channel(config) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         try:
             response = stub.GetModelMetadata(
@@ -143,9 +155,12 @@ def _signatures(config: LoadConfig) -> dict[str, meta_graph_pb2.SignatureDef]:
     signatures = get_model_metadata_pb2.SignatureDefMap()
     response.metadata["signature_def"].Unpack(signatures)
     known = dict(signatures.signature_def)
-    if {config.signature, "serving_default"} - known.keys():
+    # What requests can be made for.
+    usable = {n for n, each in known.items() if set(each.inputs) == {"examples"}}
+    usable |= known.keys() & {"serving_default"}
+    if config.signature not in usable or "serving_default" not in known:
         raise ValueError(
-            f"`signature` must be one of {sorted(known)}, with `serving_default` "
+            f"`signature` must be one of {sorted(usable)}, with `serving_default` "
             f"beside it to make rows up from. Received: {config.signature!r}."
         )
     return known

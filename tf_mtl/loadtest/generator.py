@@ -1,4 +1,4 @@
-"""The load generator: clients that ask again as soon as they are answered."""
+"""The load generator: clients that ask when they are answered, or at fixed times."""
 
 import collections
 import dataclasses
@@ -40,8 +40,14 @@ def run(
     concurrency: int,
     duration: float = 0.0,
     count: int = 0,
+    rate: float = 0.0,
 ) -> Load:
     """Calls from several threads, each with one request at a time.
+
+    A client asks again as soon as it is answered. Then a slow server is asked less, and
+    its slowest time counts once. With `rate` requests are due at fixed times, whatever
+    the server does, and their latency counts from then: also the time that they wait
+    for a client who is free.
 
     Args:
         call: function of the number of the client to the code of its request, `OK` if
@@ -49,6 +55,7 @@ def run(
         concurrency: int, clients.
         duration: seconds to call.
         count: int, number of calls instead, if it is not 0.
+        rate: calls per second of all clients together. 0: as many as they can.
 
     Returns:
         What was measured.
@@ -57,17 +64,22 @@ def run(
     results: list[list[tuple[str, float]]] = [[] for _ in range(concurrency)]
     failures: list[BaseException] = []
     ready = threading.Barrier(concurrency + 1)
-    end = [float("inf")]
+    begin, end = [0.0], [float("inf")]
 
     def client(number: int) -> None:
         ready.wait()
         try:
-            while time.perf_counter() < end[0] and not failures:
-                if count and next(numbers) >= count:
+            while not failures:
+                position = next(numbers)
+                due = time.perf_counter()
+                if rate:
+                    due = begin[0] + position / rate
+                if (count and position >= count) or due >= end[0]:
                     break
-                start = time.perf_counter()
+                if rate:
+                    time.sleep(max(0.0, due - time.perf_counter()))
                 code = call(number)
-                results[number].append((code, time.perf_counter() - start))
+                results[number].append((code, time.perf_counter() - due))
         except BaseException as error:
             failures.append(error)
 
@@ -77,9 +89,9 @@ def run(
     ]
     for thread in threads:
         thread.start()
-    start = time.perf_counter()
+    begin[0] = time.perf_counter()
     if not count:
-        end[0] = start + duration
+        end[0] = begin[0] + duration
     ready.wait()
     for thread in threads:
         thread.join()
@@ -87,7 +99,7 @@ def run(
         raise failures[0]
     measured = [each for result in results for each in result]
     return Load(
-        time.perf_counter() - start,
+        time.perf_counter() - begin[0],
         [seconds for code, seconds in measured if code == "OK"],
         collections.Counter(code for code, _ in measured),
     )

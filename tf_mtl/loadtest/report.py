@@ -43,8 +43,14 @@ def summary(load: Load, batch_size: int) -> dict[str, Any]:
 
 
 def ratios(loads: Mapping[str, Load]) -> dict[str, float]:
-    """Latency and throughput of `grpc` over those of `in_process`."""
+    """Latency and throughput of `grpc` over those of `in_process`.
+
+    Returns:
+        dict of ratios; empty if one of them has no answer.
+    """
     server, local = loads["grpc"], loads["in_process"]
+    if not server.latencies or not local.latencies:
+        return {}
     per_second = [len(load.latencies) / load.seconds for load in (server, local)]
     return {
         "p50": round(server.percentile(50) / local.percentile(50), 3),
@@ -68,8 +74,7 @@ def text(loads: Mapping[str, Load], batch_size: int) -> str:
         )
         if set(load.codes) != {"OK"}:
             lines.append(f"{'':12}{found['codes']}")
-    if len(loads) == 2:
-        found = ratios(loads)
+    if len(loads) == 2 and (found := ratios(loads)):
         lines.append(
             f"gRPC over in-process: p50 x{found['p50']}, p99 x{found['p99']}, "
             f"throughput x{found['throughput']}"

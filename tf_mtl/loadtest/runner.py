@@ -37,6 +37,7 @@ def run(config: LoadConfig) -> dict[str, Load]:
                     config.concurrency,
                     config.duration / rounds,
                     -(-config.count // rounds),
+                    config.rate,
                 )
             )
     return loads

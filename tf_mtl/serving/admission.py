@@ -1,11 +1,13 @@
 """Admission: how many requests are computed at a time, how many wait, and how long."""
 
 import asyncio
+import contextlib
+import dataclasses
 import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
@@ -14,10 +16,12 @@ from tf_mtl.serving.errors import RequestError, guarded
 _Answer = TypeVar("_Answer")
 
 
-class _Work(NamedTuple):
+@dataclasses.dataclass
+class _Work:
     """A request that was admitted."""
 
-    function: Callable[[], Any]
+    # None when the caller has gone: it holds the bytes of the request.
+    function: Callable[[], Any] | None
     deadline: float | None
     answer: asyncio.Future
 
@@ -48,8 +52,20 @@ class Admission:
 
     @property
     def admitted(self) -> int:
-        """Requests that are computed or wait."""
+        """Requests that are computed or wait, also those whose caller has gone."""
         return self._admitted
+
+    def check(self) -> None:
+        """Checks that one more request may come.
+
+        Raises:
+            RequestError: RESOURCE_EXHAUSTED if too many wait.
+        """
+        if self._admitted >= self._limit:
+            raise RequestError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"The server has {self._limit} requests to answer, and takes no more.",
+            )
 
     async def run(
         self, function: Callable[[], _Answer], timeout: float | None = None
@@ -70,47 +86,59 @@ class Admission:
             RequestError: RESOURCE_EXHAUSTED if too many wait; DEADLINE_EXCEEDED if the
                 time was over before a thread was free.
         """
-        if self._admitted >= self._limit:
-            raise RequestError(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"The server has {self._limit} requests to answer, and takes no more.",
-            )
+        self.check()
         deadline = None if timeout is None else time.monotonic() + timeout
+        work = _Work(function, deadline, asyncio.get_running_loop().create_future())
         self._admitted += 1
+        self._waiting.put(work)
         try:
-            answer = asyncio.get_running_loop().create_future()
-            self._waiting.put(_Work(function, deadline, answer))
-            return await answer
+            return await work.answer
         finally:
-            self._admitted -= 1
+            work.function = None
 
-    def close(self) -> None:
-        """Ends the threads when all that was admitted is computed."""
+    def close(self, timeout: float) -> None:
+        """Ends the threads when all that was admitted is computed.
+
+        Args:
+            timeout: seconds to wait for that. A thread that computes for longer ends
+                after that, and nobody waits for its answer.
+        """
+        end = time.monotonic() + timeout
         for _ in self._threads:
             self._waiting.put(None)
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _work(self) -> None:
         while (work := self._waiting.get()) is not None:
-            if work.answer.cancelled():
-                continue
+            function = work.function
+            result: Any = None
+            error: RequestError | None = None
             try:
-                result = _run_in_time(work.function, work.deadline)
-            except RequestError as error:
-                settle, value = work.answer.set_exception, error
-            else:
-                settle, value = work.answer.set_result, result
-            work.answer.get_loop().call_soon_threadsafe(
-                _unless_done, work.answer, settle, value
-            )
+                if function is not None:
+                    result = _run_in_time(function, work.deadline)
+            except RequestError as raised:
+                error = raised
+            # The place is free when a thread has seen the request, not when the caller
+            # goes: those that went would fill the queue without an end.
+            # The loop may have been closed: then nobody waits for the answer.
+            with contextlib.suppress(RuntimeError):
+                work.answer.get_loop().call_soon_threadsafe(
+                    self._settle, work.answer, result, error
+                )
+            # Not until the next request comes.
+            del work, function, result, error
 
-
-def _unless_done(
-    answer: asyncio.Future, settle: Callable[[Any], None], value: Any
-) -> None:
-    if not answer.done():
-        settle(value)
+    def _settle(
+        self, answer: asyncio.Future, result: Any, error: RequestError | None
+    ) -> None:
+        self._admitted -= 1
+        if answer.done():
+            return
+        if error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(result)
 
 
 def _run_in_time(function: Callable[[], _Answer], deadline: float | None) -> _Answer:

@@ -7,8 +7,9 @@ from typing import TypeVar
 import grpc
 import tensorflow as tf
 
-# gRPC sends messages in a trailer, and clients refuse long ones.
-_MAX_MESSAGE = 1000
+# gRPC sends messages in a trailer, and clients refuse one of more than 8 KB. There a
+# byte beyond ASCII takes three.
+_MAX_MESSAGE_BYTES = 1000
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _logger = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
@@ -25,7 +26,8 @@ class RequestError(Exception):
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
         super().__init__(message)
         self.code = code
-        self.message = message[:_MAX_MESSAGE]
+        cut = message.encode("utf-8", "replace")[:_MAX_MESSAGE_BYTES]
+        self.message = cut.decode("utf-8", "ignore")
 
 
 def invalid_argument(message: str) -> RequestError:

@@ -5,18 +5,20 @@ Serving. Models of this package have one signature for all tasks, so here a task
 its name where the protocol has the name of a signature.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from tensorflow.core.example import example_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
     inference_pb2,
     input_pb2,
+    model_pb2,
     regression_pb2,
 )
 
-from tf_mtl.serving import results
+from tf_mtl.serving import results, tensors
 from tf_mtl.serving.errors import failed_precondition, invalid_argument
 from tf_mtl.serving.predict import DEFAULT_SIGNATURE, fill_model_spec
 from tf_mtl.serving.saved_model import Servable, Signature
@@ -24,6 +26,8 @@ from tf_mtl.serving.saved_model import Servable, Signature
 CLASSIFY = "tensorflow/serving/classify"
 REGRESS = "tensorflow/serving/regress"
 _EXAMPLES_SIGNATURE = "serve_examples"
+# A request says its context once, and each of its examples gets a copy.
+_MAX_CONTEXT_BYTES = 2**27
 
 
 class _Head(NamedTuple):
@@ -109,14 +113,16 @@ def multi_inference(
         The response: a result per task of the request, in its order.
 
     Raises:
-        RequestError: INVALID_ARGUMENT if tasks name different models or methods that
+        RequestError: INVALID_ARGUMENT if tasks name different models, or a version or
+            label that the first does not, or methods that
             there are not; see `classify`.
     """
     heads = []
     for task in request.tasks:
-        if task.model_spec.name != request.tasks[0].model_spec.name:
+        if not _is_same_model(task.model_spec, request.tasks[0].model_spec):
             raise invalid_argument(
-                "All ModelSpecs in a MultiInferenceRequest must access the same model."
+                "All ModelSpecs in a MultiInferenceRequest must access the same model, "
+                "and the same version if they name one."
             )
         if task.method_name not in _HEADS:
             raise invalid_argument(
@@ -134,6 +140,17 @@ def multi_inference(
         _, field = _HEADS[task.method_name]
         getattr(part, field).CopyFrom(result)
     return response
+
+
+def _is_same_model(spec: model_pb2.ModelSpec, first: model_pb2.ModelSpec) -> bool:
+    choice = spec.WhichOneof("version_choice")
+    return spec.name == first.name and (
+        choice is None
+        or (
+            choice == first.WhichOneof("version_choice")
+            and getattr(spec, choice) == getattr(first, choice)
+        )
+    )
 
 
 def _classification_head(servable: Servable, name: str) -> _Head:
@@ -213,28 +230,43 @@ def _examples_input(signature: Signature) -> str | None:
 
 
 def _run(servable: Servable, given: input_pb2.Input, heads: list[_Head]) -> list[Any]:
-    examples = np.array(_serialized(given), object)
+    listed, context = _parts(given)
+    names = [_needed_examples_input(head.signature) for head in heads]
+    # Before examples become bytes and arrays.
+    for head, name in zip(heads, names, strict=True):
+        tensors.check_shape(name, (len(listed),), head.signature.inputs[name])
+    # Bytes of messages that are joined are those of the merged message.
+    serialized = [context + example.SerializeToString() for example in listed]
+    examples = np.array(serialized, object)
     outputs: dict[str, Mapping[str, np.ndarray]] = {}
-    for signature in (head.signature for head in heads):
-        name = _examples_input(signature)
-        if name is None:
-            raise failed_precondition(
-                f"Signature {signature.name!r} must take tf.Examples as its only input."
-            )
+    for head, name in zip(heads, names, strict=True):
+        signature = head.signature
         if signature.name not in outputs:
             outputs[signature.name] = servable.run(signature, {name: examples})
     return [head.result(outputs[head.signature.name], len(examples)) for head in heads]
 
 
-def _serialized(given: input_pb2.Input) -> list[bytes]:
-    kind = given.WhichOneof("kind")
-    if kind == "example_list_with_context":
-        listed = given.example_list_with_context
-        # Bytes of messages that are joined are those of the merged message.
-        context = listed.context.SerializeToString()
-        examples = [context + e.SerializeToString() for e in listed.examples]
-    else:
-        examples = [e.SerializeToString() for e in given.example_list.examples]
-    if not examples:
+def _needed_examples_input(signature: Signature) -> str:
+    name = _examples_input(signature)
+    if name is None:
+        raise failed_precondition(
+            f"Signature {signature.name!r} must take tf.Examples as its only input."
+        )
+    return name
+
+
+def _parts(given: input_pb2.Input) -> tuple[Sequence[example_pb2.Example], bytes]:
+    """The examples, and the bytes of what they have in common."""
+    listed: Sequence[example_pb2.Example] = given.example_list.examples
+    context = b""
+    if given.WhichOneof("kind") == "example_list_with_context":
+        listed = given.example_list_with_context.examples
+        context = given.example_list_with_context.context.SerializeToString()
+    if not listed:
         raise invalid_argument("Input is empty.")
-    return examples
+    if len(context) * len(listed) > _MAX_CONTEXT_BYTES:
+        raise invalid_argument(
+            f"`context` must have at most {_MAX_CONTEXT_BYTES} bytes for all examples "
+            f"together. Received: {len(context)} bytes, {len(listed)} examples."
+        )
+    return listed, context

@@ -29,7 +29,7 @@ def predict(servable: Servable, body: bytes) -> bytes:
     Raises:
         RequestError: see `predict.predict`; INVALID_ARGUMENT if it is no such JSON.
     """
-    request = _parse(body, {"signature_name", "instances", "inputs"})
+    request = _parse(body)
     if ("instances" in request) == ("inputs" in request):
         raise invalid_argument("The body must have either `instances` or `inputs`.")
     signature = find_signature(servable, _signature_name(request))
@@ -97,16 +97,15 @@ def metadata(servable: Servable) -> bytes:
     )
 
 
-def _parse(body: bytes, keys: set[str]) -> dict[str, Any]:
+def _parse(body: bytes) -> dict[str, Any]:
     try:
         request = json.loads(body)
     # Lists in lists without end, and numbers of many thousand digits.
     except (ValueError, RecursionError) as error:
         raise invalid_argument(f"The body must be JSON: {error}") from error
-    if not isinstance(request, dict) or not request.keys() <= keys:
-        raise invalid_argument(
-            f"The body must be a JSON object with keys among {sorted(keys)}."
-        )
+    # Keys that mean nothing are ignored, as TensorFlow Serving does.
+    if not isinstance(request, dict):
+        raise invalid_argument("The body must be a JSON object.")
     return request
 
 
@@ -129,7 +128,8 @@ def _columns_of_rows(signature: Signature, rows: Any) -> dict[str, Any]:
 
 def _columns(signature: Signature, inputs: Any) -> dict[str, Any]:
     if isinstance(inputs, dict) and not json_tensors.is_binary(inputs):
-        return inputs
+        # TensorFlow Serving takes from columns what it wants, but wants rows exact.
+        return {name: v for name, v in inputs.items() if name in signature.inputs}
     return {_needed_input(signature): inputs}
 
 
@@ -160,7 +160,7 @@ def _only_or_all(values: Mapping[str, Any]) -> Any:
 
 
 def _fill_examples(request: Any, body: bytes) -> None:
-    fields = _parse(body, {"signature_name", "context", "examples"})
+    fields = _parse(body)
     request.model_spec.signature_name = _signature_name(fields)
     examples = fields.get("examples")
     if not isinstance(examples, list):
@@ -183,9 +183,12 @@ def _fill_example(example: tf.train.Example, fields: Any) -> None:
 
 def _fill_feature(feature: tf.train.Feature, values: Sequence[Any], name: str) -> None:
     types = set(map(type, values))
+    # Not even of a kind: an empty one is a missing one.
+    if not types:
+        return
     try:
-        if types <= {int}:
-            feature.int64_list.value.extend(values)
+        if types <= {int, bool}:
+            feature.int64_list.value.extend(map(int, values))
         elif types <= {int, float}:
             feature.float_list.value.extend(values)
         else:

@@ -1,11 +1,13 @@
 """Tensors in the JSON of TensorFlow Serving's REST interface.
 
-Numbers are JSON numbers, NaN and infinities the words `NaN`, `Infinity`, `-Infinity`
-that Python and JavaScript know, strings UTF-8, and bytes `{"b64": "..."}`.
+Numbers are JSON numbers, NaN and infinities the words `NaN`, `Infinity`, `-Infinity`,
+strings UTF-8, and bytes `{"b64": "..."}`. The words are no JSON: Python has
+them, JavaScript does not. So `null` is read as NaN too, where floats are wanted.
 """
 
 import base64
 import binascii
+import math
 from typing import Any
 
 import numpy as np
@@ -38,7 +40,11 @@ def decode(name: str, value: Any, info: TensorInfo) -> np.ndarray:
     if info.is_string:
         return np.array([to_bytes(v) for v in values], object).reshape(shape)
     kinds = _python_types(info.dtype)
-    if not kinds.issuperset(map(type, values)):
+    types = set(map(type, values))
+    if info.dtype.is_floating and type(None) in types:
+        values = [math.nan if value is None else value for value in values]
+        types.remove(type(None))
+    if not types <= kinds:
         wrong = next(v for v in values if type(v) not in kinds)
         raise invalid_argument(
             f"input {name!r} must have values of type {info.dtype.name}. "
@@ -74,6 +80,8 @@ def encode(name: str, values: np.ndarray) -> Any:
 def to_bytes(value: Any) -> bytes:
     """The bytes of a JSON string, or of `{"b64": ...}`.
 
+    As in TensorFlow Serving, base64 may have white space, and be without its padding.
+
     Raises:
         RequestError: INVALID_ARGUMENT if it is neither.
     """
@@ -82,7 +90,10 @@ def to_bytes(value: Any) -> bytes:
         return value.encode("utf-8", "replace")
     if is_binary(value):
         try:
-            return base64.b64decode(value["b64"], validate=True)
+            text = "".join(value["b64"].split())
+            if not text.endswith("="):
+                text += "=" * (-len(text) % 4)
+            return base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError) as error:
             raise invalid_argument(f"`b64` must be base64: {error}.") from error
     raise invalid_argument(
@@ -92,8 +103,9 @@ def to_bytes(value: Any) -> bytes:
 
 
 def is_binary(value: Any) -> bool:
-    """Whether this is `{"b64": "..."}`."""
-    return isinstance(value, dict) and isinstance(value.get("b64"), str)
+    """Whether this is `{"b64": "..."}`, with no other key."""
+    is_alone = isinstance(value, dict) and len(value) == 1
+    return is_alone and isinstance(value.get("b64"), str)
 
 
 def _flatten(name: str, value: Any) -> tuple[tuple[int, ...], list[Any]]:

@@ -64,6 +64,9 @@ class Metrics:
         except asyncio.CancelledError:
             code = "CANCELLED"
             raise
+        except BaseException:
+            code = "UNKNOWN"
+            raise
         finally:
             self._counter(api, method, code).inc()
             self._timer(api, method).observe(time.perf_counter() - start)

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import fastapi
 import grpc
@@ -13,7 +14,8 @@ from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
 from tf_mtl.serving import json_requests, metrics
 from tf_mtl.serving.admission import Admission
-from tf_mtl.serving.errors import RequestError, guarded, invalid_argument
+from tf_mtl.serving.config import ServerConfig
+from tf_mtl.serving.errors import RequestError, invalid_argument
 from tf_mtl.serving.metrics import Metrics
 from tf_mtl.serving.model_manager import ModelManager
 from tf_mtl.serving.saved_model import Servable
@@ -43,22 +45,26 @@ _HTTP = {
 def make_app(
     models: ModelManager,
     admission: Admission,
+    operators: Admission,
     watched: Metrics,
-    max_body_bytes: int,
-    timeout: float,
+    healthy: Callable[[], Awaitable[bool]],
+    config: ServerConfig,
 ) -> fastapi.FastAPI:
     """Makes the application.
 
     Args:
         models: what answers.
-        admission: when.
+        admission: when models run.
+        operators: when is told what no model computes.
         watched: what counts and times requests.
-        max_body_bytes: int. Largest body of a request.
-        timeout: seconds that a request may take, from its first byte.
+        healthy: function that says whether the server answers.
+        config: largest body of a request, and the seconds that it may take, from when
+            its head has come.
 
     Returns:
         An ASGI application.
     """
+    timeout = config.rest_timeout
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.post("/v1/models/{path:path}")
@@ -74,11 +80,16 @@ def make_app(
                 )
             spec = _model_spec(found)
             try:
+                # Again below: others may come while the body does.
+                admission.check()
                 async with asyncio.timeout(timeout) as limit:
-                    body = await _read(request, max_body_bytes)
+                    body = await _read(request, config.max_request_mb * 2**20)
                     left = (limit.when() or 0.0) - asyncio.get_running_loop().time()
-                    answer = await admission.run(
-                        lambda: _call(models, spec, _VERBS[verb], body), left
+                    answer = await _unless_gone(
+                        request,
+                        admission.run(
+                            lambda: _call(models, spec, _VERBS[verb], body), left
+                        ),
                     )
             except TimeoutError as error:
                 raise RequestError(
@@ -95,9 +106,8 @@ def make_app(
             if found is None:
                 raise invalid_argument(f"Malformed request: GET {request.url.path}.")
             spec = _model_spec(found)
-            if found["metadata"]:
-                return _json(await guarded_in_thread(lambda: _metadata(models, spec)))
-            return _json(await guarded_in_thread(lambda: _status(models, spec)))
+            ask = _metadata if found["metadata"] else _status
+            return _json(await operators.run(lambda: ask(models, spec), timeout))
 
     @app.get("/metrics")
     @app.get("/monitoring/prometheus/metrics")
@@ -106,18 +116,12 @@ def make_app(
 
     @app.get("/healthz")
     async def health() -> fastapi.Response:
-        healthy = all(models.available().values())
-        return fastapi.Response(status_code=200 if healthy else 503)
+        return fastapi.Response(status_code=200 if await healthy() else 503)
 
     @app.exception_handler(RequestError)
     async def fail(request: fastapi.Request, error: RequestError) -> fastapi.Response:
-        return _error(_HTTP.get(error.code, 500), error.message)
-
-    @app.exception_handler(_TooLargeError)
-    async def refuse(
-        request: fastapi.Request, error: _TooLargeError
-    ) -> fastapi.Response:
-        return _error(413, str(error))
+        too_large = isinstance(error, _TooLargeError)
+        return _error(413 if too_large else _HTTP.get(error.code, 500), error.message)
 
     @app.exception_handler(HTTPException)
     async def miss(request: fastapi.Request, error: HTTPException) -> fastapi.Response:
@@ -126,22 +130,42 @@ def make_app(
     return app
 
 
-async def guarded_in_thread(function: Callable[[], bytes]) -> bytes:
-    """Runs what no model computes beside the requests that wait for their turn."""
-    return await asyncio.to_thread(guarded, function)
+class _TooLargeError(RequestError):
+    """A body that is larger than the server takes; HTTP has a status of its own."""
+
+    def __init__(self, limit: int) -> None:
+        message = f"The body must have at most {limit} bytes."
+        super().__init__(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
 
 
-class _TooLargeError(Exception):
-    """A body that is larger than the server takes."""
+async def _unless_gone(
+    request: fastapi.Request, work: Coroutine[Any, Any, bytes]
+) -> bytes:
+    """The answer; the work is cancelled if the client leaves before."""
+    answer = asyncio.ensure_future(work)
+    # The body has been read, so the next message is that it disconnected.
+    left = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait((answer, left), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise RequestError(grpc.StatusCode.CANCELLED, "The client left.")
+        return answer.result()
+    finally:
+        answer.cancel()
+        left.cancel()
 
 
 async def _read(request: fastapi.Request, limit: int) -> bytes:
+    length = request.headers.get("content-length", "")
+    # Before any of it is in memory.
+    if length.isdigit() and int(length) > limit:
+        raise _TooLargeError(limit)
     body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
             if len(body) > limit:
-                raise _TooLargeError(f"The body must have at most {limit} bytes.")
+                raise _TooLargeError(limit)
     except ClientDisconnect as error:
         raise RequestError(grpc.StatusCode.CANCELLED, "The client left.") from error
     return bytes(body)

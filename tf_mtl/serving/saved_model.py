@@ -12,7 +12,7 @@ from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
 from tf_mtl.serving.batching import Batching, batched_outputs
 from tf_mtl.serving.errors import from_tensorflow, invalid_argument
-from tf_mtl.serving.tensors import TensorInfo
+from tf_mtl.serving.tensors import DEFAULT_MAX_ROWS, TensorInfo
 
 _TAG = tf.saved_model.SERVING
 
@@ -66,6 +66,7 @@ class Servable:
         name: of the model.
         version: int, its number.
         batching: how concurrent requests of tf.Examples are put together. None: not.
+        max_rows: int, most rows of a request.
 
     Attributes:
         signatures: name to `Signature`.
@@ -80,11 +81,13 @@ class Servable:
         name: str = "model",
         version: int = 1,
         batching: Batching | None = None,
+        max_rows: int = DEFAULT_MAX_ROWS,
     ) -> None:
         self.folder = os.fspath(folder)
         self.name = name
         self.version = version
         self._batching = batching
+        self._max_rows = max_rows
         self.task_kinds = _task_kinds(self.folder)
         options = tf.compat.v1.ConfigProto()
         options.gpu_options.allow_growth = True
@@ -136,8 +139,8 @@ class Servable:
     def _signature(
         self, key: str, definition: meta_graph_pb2.SignatureDef
     ) -> Signature:
-        inputs = _tensor_infos(definition.inputs)
-        outputs = _tensor_infos(definition.outputs)
+        inputs = _tensor_infos(definition.inputs, self._max_rows)
+        outputs = _tensor_infos(definition.outputs, self._max_rows)
         feeds = [info.tensor for info in inputs.values()]
         # All outputs each time: the session would keep a plan for each selection.
         call = self._callable(feeds, [info.tensor for info in outputs.values()])
@@ -200,13 +203,14 @@ def _load(session: tf.compat.v1.Session, folder: str) -> meta_graph_pb2.MetaGrap
 
 
 def _tensor_infos(
-    infos: Mapping[str, meta_graph_pb2.TensorInfo],
+    infos: Mapping[str, meta_graph_pb2.TensorInfo], max_rows: int
 ) -> dict[str, TensorInfo]:
     return {
         name: TensorInfo(
             infos[name].name,
             tf.as_dtype(infos[name].dtype),
             tf.TensorShape(infos[name].tensor_shape),
+            max_rows,
         )
         for name in sorted(infos)
     }

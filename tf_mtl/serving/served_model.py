@@ -5,7 +5,7 @@ import dataclasses
 import logging
 import pathlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import grpc
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
@@ -17,6 +17,7 @@ from tf_mtl.serving.errors import RequestError, invalid_argument, not_found
 from tf_mtl.serving.saved_model import Servable
 
 _State = get_model_status_pb2.ModelVersionStatus.State
+_READY = (_State.LOADING, _State.AVAILABLE)
 _logger = logging.getLogger(__name__)
 
 
@@ -34,8 +35,9 @@ class ServedModel:
     """The loaded versions of one model.
 
     `refresh` compares them with the folder. A new version is loaded and warmed beside
-    the old one, then new requests go to it; the old one is closed when its last request
-    is answered. If nothing that is wanted can be loaded, what is served stays.
+    the old one, then new requests go to it; the old one is closed by a later `refresh`,
+    when its last request is answered. If nothing that is wanted can be loaded, what is
+    served stays.
 
     Args:
         config: name, folder, version policy and labels.
@@ -50,7 +52,7 @@ class ServedModel:
         self.config = config
         self._load = load
         self._versions: dict[int, _Version] = {}
-        # Guards `_versions` and is notified when a version loses its last user.
+        # Guards `config` and `_versions`; notified when a version loses its last user.
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
@@ -87,33 +89,100 @@ class ServedModel:
     def refresh(self) -> None:
         """Loads and closes versions until they are what folder and policy say.
 
-        One thread at a time may call it. Errors of loading are logged, and told by
-        `statuses`; a version is loaded again when its folder is replaced.
+        One thread at a time may call this, `prepare`, `adopt`, `abandon` and `close`.
+        Errors of loading are logged, and told by `statuses`; a version is loaded again
+        when its folder is replaced.
         """
         try:
-            found = version_folders(pathlib.Path(self.config.base_path))
+            wanted, _ = self.prepare(self.config)
         except OSError as error:
-            _logger.warning("%s: cannot read its folder: %s", self.config.name, error)
-            return
-        wanted = versions.wanted(self.config.model_version_policy, found)
+            _logger.warning("%s: cannot read its folder: %r", self.config.name, error)
+            self._close_unused()
+        else:
+            self.adopt(self.config, wanted)
+
+    def prepare(
+        self, config: model_server_config_pb2.ModelConfig
+    ) -> tuple[list[int], list[str]]:
+        """Loads what a configuration wants; nothing new answers yet.
+
+        Args:
+            config: of the same name and folder.
+
+        Returns:
+            The versions that it wants, and what is missing: versions that it names, by
+            number or label, and all if none could be loaded.
+
+        Raises:
+            OSError: if the folder cannot be read.
+        """
+        found = version_folders(pathlib.Path(config.base_path))
+        wanted = versions.wanted(config.model_version_policy, found)
         for number in wanted:
             self._load_version(number, found[number])
+        needed = {*config.model_version_policy.specific.versions}
+        needed |= {*config.version_labels.values()}
         with self._changed:
-            failed = [n for n, v in self._versions.items() if v.error]
-            if any(number in wanted for number in self._available()):
-                outdated = [n for n in self._available() if n not in wanted]
-            else:
-                outdated = []
-            for number in failed:
-                if number not in found:
-                    del self._versions[number]
-        for number in outdated:
-            self._unload(number)
+            ready = {n for n, v in self._versions.items() if v.state in _READY}
+            failed = {n: v.error for n, v in self._versions.items() if v.error}
+        missing = [
+            f"version {number} of {config.name!r}: {failed.get(number, 'not found')}"
+            for number in sorted((needed if ready else needed.union(wanted)) - ready)
+        ]
+        return wanted, missing
 
-    def close(self) -> None:
-        """Closes all versions when their requests are answered."""
-        for number in self.available():
-            self._unload(number)
+    def adopt(
+        self, config: model_server_config_pb2.ModelConfig, wanted: Collection[int]
+    ) -> None:
+        """Serves a configuration: what `prepare` loaded answers, the rest is closed.
+
+        Args:
+            config: what `prepare` was given.
+            wanted: the versions that it returned.
+        """
+        with self._changed:
+            self.config = config
+            for number, version in self._versions.items():
+                if version.state == _State.LOADING:
+                    version.state = _State.AVAILABLE
+                    _logger.info("%s: version %d is available.", config.name, number)
+            available = self._available()
+            if any(number in wanted for number in available):
+                for number in available:
+                    if number not in wanted:
+                        self._versions[number].state = _State.UNLOADING
+            for number in [n for n, v in self._versions.items() if v.error]:
+                if number not in wanted:
+                    del self._versions[number]
+        self._close_unused()
+
+    def abandon(self) -> None:
+        """Closes what `prepare` loaded."""
+        with self._changed:
+            for version in self._versions.values():
+                if version.state == _State.LOADING:
+                    version.state = _State.UNLOADING
+        self._close_unused()
+
+    def close(self, timeout: float) -> bool:
+        """Closes all versions; those that are in use when the time is over stay open.
+
+        Args:
+            timeout: seconds to wait for requests.
+
+        Returns:
+            Whether all are closed.
+        """
+        with self._changed:
+            for version in self._versions.values():
+                if version.state in _READY:
+                    version.state = _State.UNLOADING
+            self._changed.wait_for(
+                lambda: not any(v.users for v in self._versions.values()), timeout
+            )
+        self._close_unused()
+        with self._changed:
+            return not any(v.servable for v in self._versions.values())
 
     def statuses(
         self, spec: model_pb2.ModelSpec
@@ -180,35 +249,47 @@ class ServedModel:
         )
 
     def _load_version(self, number: int, folder: pathlib.Path) -> None:
-        with contextlib.suppress(FileNotFoundError):
+        name = self.config.name
+        try:
             identity = _identity(folder)
-            with self._changed:
-                known = self._versions.get(number)
-                if known and (not known.error or known.identity == identity):
-                    return
-                version = self._versions[number] = _Version(number, identity)
-            _logger.info("%s: loading version %d.", self.config.name, number)
-            try:
-                servable = self._load(folder, self.config.name, number)
-            # Whatever is wrong with one version, others must go on answering.
-            except Exception as error:
-                _logger.exception("%s: version %d failed.", self.config.name, number)
-                with self._changed:
-                    version.state, version.error = _State.END, str(error)[:1000]
-                return
-            with self._changed:
-                version.servable, version.state = servable, _State.AVAILABLE
-            _logger.info("%s: version %d is available.", self.config.name, number)
-
-    def _unload(self, number: int) -> None:
+        except OSError as error:
+            # It may have been removed since it was found.
+            _logger.warning("%s: cannot read version %d: %r", name, number, error)
+            return
         with self._changed:
-            version = self._versions[number]
-            version.state = _State.UNLOADING
-            self._changed.wait_for(lambda: not version.users)
-            del self._versions[number]
-        assert version.servable is not None
-        version.servable.close()
-        _logger.info("%s: version %d is unloaded.", self.config.name, number)
+            known = self._versions.get(number)
+            if known and known.identity == identity and known.state == _State.UNLOADING:
+                # Wanted again before its last request was answered.
+                known.state = _State.LOADING
+            if known and (known.state != _State.END or known.identity == identity):
+                return
+            version = self._versions[number] = _Version(number, identity)
+        _logger.info("%s: loading version %d.", name, number)
+        try:
+            version.servable = self._load(folder, name, number)
+        # Whatever is wrong with one version, others must go on answering.
+        except Exception as error:
+            _logger.exception("%s: version %d failed.", name, number)
+            with self._changed:
+                version.state = _State.END
+                version.error = (str(error) or repr(error))[:1000]
+
+    def _close_unused(self) -> None:
+        # Never waits: what is in use is closed when this is called again.
+        with self._changed:
+            unused = [
+                version
+                for version in self._versions.values()
+                if version.state == _State.UNLOADING and not version.users
+            ]
+            for version in unused:
+                del self._versions[version.number]
+        for version in unused:
+            assert version.servable is not None
+            version.servable.close()
+            _logger.info(
+                "%s: version %d is unloaded.", self.config.name, version.number
+            )
 
 
 def _identity(folder: pathlib.Path) -> tuple[int, int]:

@@ -8,8 +8,9 @@ from tensorflow.core.framework import tensor_pb2
 
 from tf_mtl.serving.errors import invalid_argument
 
-# A request may say "a million times this value". 2^24 float32 are 64 MiB.
+# 2^24 float32 are 64 MiB.
 _MAX_VALUES = 2**24
+DEFAULT_MAX_ROWS = 65_536
 _VALUE_FIELDS = {
     tf.float32: "float_val",
     tf.float64: "double_val",
@@ -40,6 +41,8 @@ class TensorInfo:
         tensor: name of the tensor in the graph.
         dtype: its type.
         shape: its shape, of unknown rank or sizes where any will do.
+        max_rows: int. Largest first dimension that a request may have. Also how often a
+            request may say "this value again": that costs it nothing, and us memory.
 
     Attributes:
         enum: int, number of `dtype`.
@@ -49,10 +52,17 @@ class TensorInfo:
         sizes: sizes of the dimensions, None where any will do; None if the rank is.
     """
 
-    def __init__(self, tensor: str, dtype: tf.DType, shape: tf.TensorShape) -> None:
+    def __init__(
+        self,
+        tensor: str,
+        dtype: tf.DType,
+        shape: tf.TensorShape,
+        max_rows: int = DEFAULT_MAX_ROWS,
+    ) -> None:
         self.tensor = tensor
         self.dtype = dtype
         self.shape = shape
+        self.max_rows = max_rows
         self.enum: int = dtype.as_datatype_enum
         self.numpy_dtype = np.dtype(dtype.as_numpy_dtype)
         self.is_string: bool = dtype == tf.string
@@ -106,6 +116,11 @@ def check_shape(name: str, shape: tuple[int, ...], info: TensorInfo) -> None:
     if not fits or any(size < 0 for size in shape):
         raise invalid_argument(
             f"input {name!r} must have shape {info.shape}. Received: {shape}."
+        )
+    if shape and shape[0] > info.max_rows:
+        raise invalid_argument(
+            f"input {name!r} must have at most {info.max_rows} rows. Received: "
+            f"{shape[0]}."
         )
     # NumPy has arrays of at most 64 dimensions, TensorFlow of 254.
     if math.prod(shape) > _MAX_VALUES or len(shape) > 64:
@@ -161,7 +176,14 @@ def _from_values(
             f"input {name!r} must have {size} values in `{info.field}`, as its shape "
             f"says. Received: {len(values)}."
         )
-    values += values[-1:] * (size - len(values))
+    repeats = size - len(values)
+    added = repeats * len(values[-1]) if repeats and info.is_string else 0
+    if repeats > info.max_rows or added > _MAX_VALUES:
+        raise invalid_argument(
+            f"input {name!r} must repeat its last value at most {info.max_rows} times "
+            f"and {_MAX_VALUES} bytes. Received: {repeats} times."
+        )
+    values += values[-1:] * repeats
     try:
         array = np.array(values, info.numpy_dtype)
     except OverflowError as error:
