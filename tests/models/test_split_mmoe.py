@@ -285,10 +285,12 @@ def test_updater_goes_by_norms_of_variables_at_tower_params_alone(level):
         for v, gradients in zip(model.trainable_variables, by_task, strict=True)
         if name_of(v).startswith("tower/")
     ]
+    at_inputs = make(level="tower_input", updater={"rule": "softmax_sum"})
+    at_inputs.set_weights(model.get_weights())
     differences = [
         norms[:, 0] - norms[:, 1]
         for norms in (
-            model.routes(inputs, labels).norms,
+            at_inputs.routes(inputs, labels).norms,
             model.router(rows, len(model.primaries)).norms,
         )
     ]
