@@ -154,11 +154,11 @@ def test_all_finite_looks_at_every_gradient(bad):
     assert not gradients.all_finite([tf.ones(2), sparse])
 
 
-def test_private_variables_are_split_from_shared_ones():
+def test_task_specific_variables_are_split_from_shared_ones():
     own, first, second = random(4, 3), random(2), random(2)
     rows = [[own, first, None], [None, second, None]]
-    private, shared = gradients.split_private(rows)
-    assert private == [own, None, None]
+    found, shared = gradients.split_task_specific(rows)
+    assert found == [own, None, None]
     assert shared == [[None, first, None], [None, second, None]]
 
 

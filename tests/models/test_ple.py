@@ -146,7 +146,7 @@ def groups_of(model):
     return {path.split("/")[1]: sets for path, sets in model.variable_groups().items()}
 
 
-def test_gates_of_tasks_are_private_on_the_last_two_levels_only():
+def test_gates_of_tasks_are_task_specific_on_the_last_two_levels_only():
     groups = groups_of(make(**SHAPES["three_levels"]))
     everyone = (frozenset(task.name for task in TASKS),)
     each = tuple(frozenset([task.name]) for task in TASKS)

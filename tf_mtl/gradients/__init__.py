@@ -12,7 +12,6 @@ from tf_mtl.gradients.capture import (
     share_of_replica,
     stack_rows,
 )
-from tf_mtl.gradients.private import split_private
 from tf_mtl.gradients.replicas import replica_sum
 from tf_mtl.gradients.snapshot import Snapshot
 from tf_mtl.gradients.sparse import (
@@ -22,6 +21,7 @@ from tf_mtl.gradients.sparse import (
     unique_slices,
 )
 from tf_mtl.gradients.task_gradients import Block, TaskGradients
+from tf_mtl.gradients.task_specific import split_task_specific
 from tf_mtl.gradients.updates import (
     reached_only,
     update_if_finite,
@@ -45,7 +45,7 @@ __all__ = [
     "reached_only",
     "replica_sum",
     "share_of_replica",
-    "split_private",
+    "split_task_specific",
     "stack_rows",
     "unique_ids",
     "unique_slices",

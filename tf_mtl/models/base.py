@@ -26,12 +26,12 @@ class MultiTaskModel(FeatureModel):
     2. `task_inputs`: those -> one tensor per task, which only that task reads;
     3. `towers`: those -> one raw output per task.
 
-    Variables below the representations are shared. Those above are private: each
+    Variables below the representations are shared. Those above are task-specific: each
     belongs to one task, or is stacked and each slice belongs to one task. Towers and
     task inputs are walked back once for all tasks, what is below once per task.
 
     Where tasks have embeddings of their own, a fourth function makes what comes of
-    them: `own_tensors`, which are private too.
+    them: `own_tensors`, which are task-specific too.
 
     `representations` begins with `embed`: features -> vectors -> pooling of sequences
     -> trunk, one tensor that experts, bottoms and gates read.
@@ -169,7 +169,7 @@ class MultiTaskModel(FeatureModel):
     def task_gradients(
         self, inputs: Any, losses_fn: LossesFn, route: Route | None = None
     ) -> tuple[list[gradients.Gradient], gradients.TaskGradients]:
-        """Plain gradients of private variables, and rows of shared ones."""
+        """Plain gradients of task-specific variables, and rows of shared ones."""
         num_tasks = len(self.tasks)
         variables = [v.value for v in self.trainable_variables]
         with tf.GradientTape(persistent=True) as tape:
@@ -187,15 +187,13 @@ class MultiTaskModel(FeatureModel):
             outputs = self.towers(leaf, True)
             penalty = self.penalty()
             losses = losses_fn(tf.unstack(outputs, num_tasks))
-        at_towers, private = tape.gradient(losses, [leaf, variables])
+        at_towers, own = tape.gradient(losses, [leaf, variables])
         if route is not None:
-            at_towers, private = route(at_towers, private)
+            at_towers, own = route(at_towers, own)
         found, below = tape.gradient(
             read, [copies, variables], output_gradients=at_towers
         )
-        private = [
-            gradients.add_gradients(*pair) for pair in zip(private, below, strict=True)
-        ]
+        own = [gradients.add_gradients(*pair) for pair in zip(own, below, strict=True)]
         cotangents = {
             name: tf.zeros_like(copies[name]) if cotangent is None else cotangent
             for name, cotangent in found.items()
@@ -206,8 +204,8 @@ class MultiTaskModel(FeatureModel):
             [{name: c[t] for name, c in cotangents.items()} for t in range(num_tasks)],
             variables,
         )
-        self._check_private(private, rows[0])
-        plain = gradients.add_penalty(tape, penalty, private, variables)
+        self._check_task_specific(own, rows[0])
+        plain = gradients.add_penalty(tape, penalty, own, variables)
         return plain, gradients.stack_rows(rows, variables, same_lookups=True)
 
     def representation_backward(
@@ -237,12 +235,12 @@ class MultiTaskModel(FeatureModel):
                 replica_sum(self.representation_gramian(tensors, cotangents))
             )
             weighted = self._weighted_cotangents(cotangents, weights)
-            # Below the towers, private variables (gates) take the plain cotangents and
-            # shared ones take the weighted.
+            # Below the towers, task-specific variables (gates) take the plain
+            # cotangents and shared ones take the weighted.
             reached = tape.gradient(list(shared.values()), variables)
-            private = [i for i, g in enumerate(reached) if g is None]
-            common = [i for i, g in enumerate(reached) if g is not None]
-            walks = [(private, cotangents), (common, weighted)]
+            plain_ones = [i for i, g in enumerate(reached) if g is None]
+            shared_ones = [i for i, g in enumerate(reached) if g is not None]
+            walks = [(plain_ones, cotangents), (shared_ones, weighted)]
         for places, cotangent in walks:
             below = tape.gradient(
                 read, [variables[i] for i in places], output_gradients=cotangent
@@ -293,17 +291,15 @@ class MultiTaskModel(FeatureModel):
                 "`PartlySharedModel`."
             )
 
-    def _check_private(
+    def _check_task_specific(
         self,
-        private: Sequence[gradients.Gradient],
+        own: Sequence[gradients.Gradient],
         row: Sequence[gradients.Gradient],
     ) -> None:
         both = [
             v.path
-            for v, own, shared in zip(
-                self.trainable_variables, private, row, strict=True
-            )
-            if own is not None and shared is not None
+            for v, plain, shared in zip(self.trainable_variables, own, row, strict=True)
+            if plain is not None and shared is not None
         ]
         if both:
             raise ValueError(

@@ -23,8 +23,8 @@ class CrossStitch(MultiTaskModel):
     the start.
 
     Since every layer below a stitch reaches all tasks, it is shared, and so are all
-    stitches but the last, whose rows are private. The representation is what the last
-    stitch reads.
+    stitches but the last, whose rows are task-specific. The representation is what the
+    last stitch reads.
 
     Args:
         features: see `MultiTaskModel`.

@@ -21,7 +21,7 @@ class MMoE(MultiTaskModel):
 
     Experts are shared; the gate of each task weights them, by default by a softmax of a
     linear function, without bias, of the embedded features. The representation is the
-    output of the experts, not the mixtures, which are private.
+    output of the experts, not the mixtures, which are task-specific.
 
     Args:
         features: see `MultiTaskModel`.
@@ -110,8 +110,8 @@ class MMoE(MultiTaskModel):
         """Expert outputs `(num_experts, batch, units)`, and what the gates read."""
         embedded = self.embed(inputs, training)
         experts = self.expert(embedded, training=training)
-        # The one gate of OMoE is shared; gates of MMoE are private, so that their input
-        # is a representation.
+        # The one gate of OMoE is shared; gates of MMoE are task-specific, so that their
+        # input is a representation.
         gate = embedded
         if self.single_gate:
             gate = self.gate(embedded, training=training)[0]

@@ -98,16 +98,16 @@ class MultiTask(TaskTrainer):
     def task_gradients(
         self, inputs: Any, losses_fn: LossesFn
     ) -> tuple[list[gradients.Gradient], gradients.TaskGradients]:
-        """Plain gradients of private variables, and rows of shared ones."""
+        """Plain gradients of task-specific variables, and rows of shared ones."""
         variables = [v.value for v in self.trainable_variables]
         with tf.GradientTape(persistent=True) as tape:
             outputs = self.task_outputs(inputs, training=True)
             penalty = self.penalty()
             losses = losses_fn(outputs)
         rows = [tape.gradient(loss, variables) for loss in losses]
-        private, shared = gradients.split_private(rows)
+        own, shared = gradients.split_task_specific(rows)
         self._check_attached(shared)
-        plain = gradients.add_penalty(tape, penalty, private, variables)
+        plain = gradients.add_penalty(tape, penalty, own, variables)
         return plain, gradients.stack_rows(shared, variables)
 
     def representation_backward(
@@ -141,13 +141,13 @@ class MultiTask(TaskTrainer):
         )
         in_bottom = tape.gradient(representation, variables)
         columns = list(zip(*[row[1:] for row in rows], strict=True))
-        is_private = [
+        is_own = [
             bottom is None and _count(column) == 1
             for bottom, column in zip(in_bottom, columns, strict=True)
         ]
         found = [
             next(g for g in column if g is not None) if alone else g
-            for column, alone, g in zip(columns, is_private, weighted, strict=True)
+            for column, alone, g in zip(columns, is_own, weighted, strict=True)
         ]
         none: list[gradients.Gradient] = [None] * len(variables)
         penalties = gradients.add_penalty(tape, penalty, none, variables)

@@ -36,7 +36,7 @@ class PartlySharedModel(MultiTaskModel):
     also above.
 
     With an aggregator that has both `update_every` and `max_norm`, a limit on a reused
-    direction counts the private slices of a variable with its shared ones.
+    direction counts the task-specific slices of a variable with its shared ones.
 
     Args:
         features: see `MultiTaskModel`.
@@ -83,11 +83,11 @@ class PartlySharedModel(MultiTaskModel):
     def task_gradients(
         self, inputs: Any, losses_fn: LossesFn, route: Route | None = None
     ) -> tuple[list[gradients.Gradient], gradients.TaskGradients]:
-        """Plain gradients of private variables and slices, and rows of shared ones."""
+        """Plain gradients of what one task reaches, slices too; rows of the rest."""
         self._check_no_route(route)
-        # An optimizer with slots of tasks works entry by entry, so that a private entry
-        # gets its plain rule there; and it takes the gradient of a variable from one
-        # place only.
+        # An optimizer with slots of tasks works entry by entry, so that a task-specific
+        # entry gets its plain rule there; and it takes the gradient of a variable from
+        # one place only.
         is_entrywise = self.row_method is not None and self.aggregator.kind == "loss"
         return self._gradients(inputs, losses_fn, is_entrywise)
 
@@ -123,10 +123,10 @@ class PartlySharedModel(MultiTaskModel):
         weights = tf.ones([num_tasks])
         if weigh is not None:
             weights = weigh(replica_sum(_gramian(cotangents.values())))
-        private, rows = self._apart([found for _, found in walks])
+        own, rows = self._apart([found for _, found in walks])
         above = [
             gradients.add_gradients(plain, _weighted(column, weights))
-            for plain, column in zip(private, zip(*rows, strict=True), strict=True)
+            for plain, column in zip(own, zip(*rows, strict=True), strict=True)
         ]
         weighted = {name: _weighted(c, weights) for name, c in cotangents.items()}
         found = [
@@ -154,8 +154,8 @@ class PartlySharedModel(MultiTaskModel):
     ) -> tuple[list[gradients.Gradient], gradients.TaskGradients]:
         """See `task_gradients`.
 
-        With `whole_variables`, rows of a variable with a shared slice hold its private
-        slices too.
+        With `whole_variables`, rows of a variable with a shared slice hold its
+        task-specific slices too.
         """
         variables = [v.value for v in self.trainable_variables]
         with tf.GradientTape(persistent=True) as tape:
@@ -163,8 +163,8 @@ class PartlySharedModel(MultiTaskModel):
             penalty = self.penalty()
             losses = losses_fn(outputs)
         by_task = [tape.gradient(loss, variables) for loss in losses]
-        private, rows = self._apart(by_task, whole_variables)
-        plain = gradients.add_penalty(tape, penalty, private, variables)
+        own, rows = self._apart(by_task, whole_variables)
+        plain = gradients.add_penalty(tape, penalty, own, variables)
         return plain, gradients.stack_rows(rows, variables, same_lookups=True)
 
     def _apart(
@@ -172,8 +172,8 @@ class PartlySharedModel(MultiTaskModel):
         by_task: Sequence[Sequence[gradients.Gradient]],
         whole_variables: bool = False,
     ) -> tuple[list[gradients.Gradient], list[Sequence[gradients.Gradient]]]:
-        """Plain gradients of private slices, and rows by task of shared ones."""
-        private: list[gradients.Gradient] = []
+        """Plain gradients of task-specific slices, and rows by task of shared ones."""
+        own: list[gradients.Gradient] = []
         columns: list[list[gradients.Gradient]] = []
         for variable, column in zip(
             self.trainable_variables, zip(*by_task, strict=True), strict=True
@@ -183,14 +183,14 @@ class PartlySharedModel(MultiTaskModel):
                 sets = (self._all_tasks,)
             is_shared = _is_shared(sets)
             total = functools.reduce(gradients.add_gradients, column)
-            private.append(_chosen(total, [not each for each in is_shared]))
+            own.append(_chosen(total, [not each for each in is_shared]))
             columns.append(
                 [
                     _chosen(gradient, is_shared) if _meets(task, sets) else None
                     for task, gradient in enumerate(column)
                 ]
             )
-        return private, list(zip(*columns, strict=True))
+        return own, list(zip(*columns, strict=True))
 
     def _sets(self, variable: keras.Variable) -> tuple[TaskSet, ...]:
         """Tasks that reach a variable: one set, or one for each slice."""

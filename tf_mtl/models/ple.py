@@ -308,8 +308,8 @@ class PLE(MultiTaskModel):
 class CGC(PLE):
     """Customized gate control: `PLE` with one level.
 
-    The experts of tasks are private, so that the tasks meet in the shared experts and
-    in the embedded features, which together are the representation.
+    The experts of tasks are task-specific, so that the tasks meet in the shared experts
+    and in the embedded features, which together are the representation.
 
     Args:
         features: see `MultiTaskModel`.

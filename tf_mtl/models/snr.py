@@ -27,7 +27,7 @@ class SNR(MultiTaskModel):
     batch, with a price on open gates; when served a constant, often exactly 0 or 1.
 
     The representation is the output of the last sub-networks. Gates and matrices above
-    it are private to the task of the tower.
+    it are specific to the task of the tower.
 
     Args:
         features: see `MultiTaskModel`.

@@ -47,7 +47,7 @@ class SplitMMoE(MultiTaskModel):
         num_experts: int. Default: one more than tasks, at least 4.
         expert_units: widths of the layers of each expert.
         num_dedicated_experts: int. Further experts of each primary task, which its gate
-            alone sees, so that they are private.
+            alone sees, so that they are task-specific.
         tower_units: widths of the hidden layers of each tower.
         router: `Router`, a dict of its arguments such as `{"reading": "literal"}`, its
             config, or True for one with default arguments; routes gradients between the

@@ -26,9 +26,10 @@ class STEM(MultiTaskModel):
     experts, also those of other tasks; but these it cannot train: their outputs are
     constants to it.
 
-    So embeddings and experts of a task are private, as are gates and towers, and the
-    tasks meet in the shared stream. The representation is that stream and the output of
-    the shared experts. Numbers, which have no embedding, are part of every stream.
+    So embeddings and experts of a task are task-specific, as are gates and towers, and
+    the tasks meet in the shared stream. The representation is that stream and the
+    output of the shared experts. Numbers, which have no embedding, are part of every
+    stream.
 
     Args:
         features: see `MultiTaskModel`. Tables take `num_tasks + 1` times the memory.

@@ -89,8 +89,8 @@ class TrainStep:
             plain = tape.gradient([*self._scaled, penalty], variables)
             return gradients.add_by_variable(plain, directions)
         rows = [tape.gradient(loss, variables) for loss in self._scaled]
-        private, shared = gradients.split_private(rows)
-        plain = gradients.add_penalty(tape, penalty, private, variables)
+        own, shared = gradients.split_task_specific(rows)
+        plain = gradients.add_penalty(tape, penalty, own, variables)
         blocks = gradients.stack_rows(shared, variables)
         found = self._aggregation.directions(blocks, plain)
         return gradients.add_by_variable(plain, blocks.by_variable(found, variables))
@@ -122,7 +122,7 @@ def _reached_by_several(
     variables = model.trainable_variables
     # No tape records in `tf.init_scope`.
     rows = [tf.gradients(loss, variables) for loss in model.by_task(losses)]
-    _, shared = gradients.split_private(rows)
+    _, shared = gradients.split_task_specific(rows)
     return [
         variable
         for variable, column in zip(variables, zip(*shared, strict=True), strict=True)

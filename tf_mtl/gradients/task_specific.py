@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from tf_mtl.gradients.capture import Gradient
 
 
-def split_private(
+def split_task_specific(
     rows: Sequence[Sequence[Gradient]],
 ) -> tuple[list[Gradient], list[list[Gradient]]]:
-    """Takes the gradients of private variables out of the rows of tasks.
+    """Takes the gradients of task-specific variables out of the rows of tasks.
 
     Args:
         rows: list over tasks of lists over variables, `None` where the loss of the task
@@ -17,11 +17,11 @@ def split_private(
     Returns:
         list over variables of the gradient of the one task that reaches it, `None`
         where none or several do; and rows of the same form as `rows`, with `None` for
-        private variables.
+        task-specific variables.
     """
     columns = list(zip(*rows, strict=True))
     is_shared = [sum(g is not None for g in column) > 1 for column in columns]
-    private = [
+    own = [
         None if shared else next((g for g in column if g is not None), None)
         for column, shared in zip(columns, is_shared, strict=True)
     ]
@@ -29,4 +29,4 @@ def split_private(
         [g if shared else None for g, shared in zip(row, is_shared, strict=True)]
         for row in rows
     ]
-    return private, kept
+    return own, kept
