@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Literal, Self
 import keras
 import tensorflow as tf
 
+from tf_mtl.gradients import all_finite
+
 
 class Aggregator(abc.ABC):
     """Turns the gradients of several tasks into one update direction.
@@ -346,14 +348,6 @@ class Aggregator(abc.ABC):
             variable.assign(tf.where(keep, variable.value, old))
         self.fallback_count.assign_add(tf.cast(usable & ~solved, tf.int32))
         return results, usable & solved
-
-
-def all_finite(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Bool scalar: whether no entry of any tensor is NaN or infinite."""
-    finite = [
-        tf.reduce_all(tf.math.is_finite(t)) for t in tensors if t.dtype.is_floating
-    ]
-    return tf.reduce_all(finite) if finite else tf.constant(True)
 
 
 def fixed_seed(seed: int | None) -> int:

@@ -6,11 +6,12 @@ from typing import Any, ClassVar, Literal
 
 import tensorflow as tf
 
-from tf_mtl.aggregators.base import all_finite, task_mask
+from tf_mtl.aggregators.base import task_mask
 from tf_mtl.aggregators.gradient_aggregator import GradientAggregator
 from tf_mtl.aggregators.rows import as_float, as_rows, per_task, weighted_sum
 from tf_mtl.aggregators.solvers import row_norms, with_exact_rank, with_ridge
 from tf_mtl.aggregators.weighting import Weighting
+from tf_mtl.gradients import all_finite
 
 # Of inner products of float32 rows, relative to the norms.
 _PRECISION = 1e-7

@@ -5,9 +5,9 @@ from typing import ClassVar, Literal
 
 import tensorflow as tf
 
-from tf_mtl.aggregators.base import all_finite
 from tf_mtl.aggregators.rows import as_float, weighted_sum
 from tf_mtl.aggregators.weighting import Weighting
+from tf_mtl.gradients import all_finite
 
 
 class LossWeighting(Weighting):

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import tensorflow as tf
 
-from tf_mtl.aggregators.base import all_finite
 from tf_mtl.aggregators.gradient_aggregator import GradientAggregator
 from tf_mtl.aggregators.rows import (
     as_float,
@@ -17,6 +16,7 @@ from tf_mtl.aggregators.rows import (
     squared_norm,
     weighted_sum,
 )
+from tf_mtl.gradients import all_finite
 
 # What a method sees of the ids of a block: None for a dense one.
 Ids = Sequence[tf.Tensor | None]

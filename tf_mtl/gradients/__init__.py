@@ -12,6 +12,7 @@ from tf_mtl.gradients.capture import (
     share_of_replica,
     stack_rows,
 )
+from tf_mtl.gradients.gramian import gramian
 from tf_mtl.gradients.replicas import replica_sum
 from tf_mtl.gradients.snapshot import Snapshot
 from tf_mtl.gradients.sparse import (
@@ -40,6 +41,7 @@ __all__ = [
     "all_finite",
     "first_of_run",
     "global_norm",
+    "gramian",
     "map_gradient",
     "pull_back",
     "reached_only",

@@ -127,9 +127,13 @@ def add_by_variable(
     return totals
 
 
-def all_finite(gradients: Sequence[Gradient]) -> tf.Tensor:
-    """Whether every entry of every gradient is finite, a bool scalar."""
-    finite = [tf.reduce_all(tf.math.is_finite(values)) for values in _values(gradients)]
+def all_finite(tensors: Sequence[Gradient]) -> tf.Tensor:
+    """Bool scalar: whether no entry of any tensor or gradient is NaN or infinite."""
+    finite = [
+        tf.reduce_all(tf.math.is_finite(values))
+        for values in _values(tensors)
+        if values.dtype.is_floating
+    ]
     return tf.reduce_all(tf.stack(finite)) if finite else tf.constant(True)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_mtl.gradients.gramian import gramian
 from tf_mtl.gradients.sparse import UniqueSlices
 
 
@@ -55,8 +56,7 @@ class TaskGradients:
         """
         total = tf.zeros([self.num_tasks, self.num_tasks])
         for block in self.blocks:
-            flat = tf.cast(tf.reshape(block.rows, [self.num_tasks, -1]), tf.float32)
-            total += tf.matmul(flat, flat, transpose_b=True)
+            total += gramian(block.rows)
         return total
 
     def weighted_sum(self, weights: tf.Tensor) -> list[tf.Tensor | UniqueSlices]:

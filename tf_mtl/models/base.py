@@ -105,8 +105,7 @@ class MultiTaskModel(FeatureModel):
             whose towers all read the representation itself.
         """
         del shared
-        flat = tf.reshape(tf.cast(cotangents, tf.float32), [len(self.tasks), -1])
-        return tf.matmul(flat, flat, transpose_b=True)
+        return gradients.gramian(cotangents)
 
     def build(self, input_shape: Any = None) -> None:
         """Creates all variables.

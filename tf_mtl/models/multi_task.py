@@ -132,10 +132,9 @@ class MultiTask(TaskTrainer):
                 for row in rows
             ]
         )
-        flat = tf.reshape(tf.cast(cotangents, tf.float32), [len(rows), -1])
         weights = tf.ones([len(rows)])
         if weigh is not None:
-            weights = weigh(replica_sum(tf.matmul(flat, flat, transpose_b=True)))
+            weights = weigh(replica_sum(gradients.gramian(cotangents)))
         weighted = tape.gradient(
             losses, variables, output_gradients=tf.unstack(weights, len(losses))
         )

@@ -262,6 +262,5 @@ def _gramian(columns: Iterable[Sequence[tf.Tensor | None]]) -> tf.Tensor:
         known = next((piece for piece in pieces if piece is not None), None)
         if known is not None:
             rows = tf.stack([tf.zeros_like(known) if p is None else p for p in pieces])
-            flat = tf.reshape(tf.cast(rows, tf.float32), [len(pieces), -1])
-            found.append(tf.matmul(flat, flat, transpose_b=True))
+            found.append(gradients.gramian(rows))
     return tf.add_n(found)

@@ -275,8 +275,7 @@ class SplitMMoE(MultiTaskModel):
         dedicated, at_vector = tf.split(
             cotangents, [len(self.primaries), len(self.tasks)]
         )
-        flat = tf.reshape(at_vector, [len(self.tasks), -1])
-        total = tf.matmul(flat, flat, transpose_b=True)
+        total = gradients.gramian(at_vector)
         weights = self.dedicated_gate(shared["embedded"])[..., : self.num_experts]
         gates = tf.transpose(weights, [1, 0, 2])
         by_row = tf.transpose(dedicated, [1, 0, 2])
