@@ -10,14 +10,15 @@ import json
 import pathlib
 import shutil
 import tempfile
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_mtl import export
+from tf_mtl import export, models
 from tf_mtl.experiments.config import TrainConfig
-from tf_mtl.experiments.data import prepare
+from tf_mtl.experiments.data import PreparedData, prepare
 from tf_mtl.experiments.fitting import evaluate, fit_best, make_model
 from tf_mtl.experiments.training import provenance
 from tf_mtl.files import write_json
@@ -40,18 +41,29 @@ def main() -> None:
     keras.utils.set_random_seed(CONFIG.seed)
     data = prepare(CONFIG)
     model = make_model(CONFIG, data)
-    with tempfile.TemporaryDirectory() as checkpoints:
-        fit_best(model, CONFIG, data, checkpoints, verbose=2)
+    with tempfile.TemporaryDirectory() as temporary:
+        work = pathlib.Path(temporary)
+        fit_best(model, CONFIG, data, work / "checkpoints", verbose=2)
+        result = _export(model, data, work / "synthetic")
+        # Not before: while files are missing, the revision of the code is "dirty".
+        shutil.rmtree(FOLDER, ignore_errors=True)
+        shutil.copytree(work / "synthetic", FOLDER)
+    print(json.dumps(result["test"], indent=2))
+
+
+def _export(
+    model: models.MultiTaskModel, data: PreparedData, folder: pathlib.Path
+) -> dict[str, Any]:
+    """Writes the version, and a request with its answer."""
     predicted = model.predict(data.validation.inputs, batch_size=4096, verbose=0)
     result = {
         "config": dataclasses.asdict(CONFIG),
         "validation": evaluate(model, data.tasks, data.validation),
         "test": evaluate(model, data.tasks, data.test),
     }
-    shutil.rmtree(FOLDER, ignore_errors=True)
     version = export.save(
         model,
-        FOLDER,
+        folder,
         calibration=export.fit_calibration(
             data.tasks, data.validation.labels, predicted, "platt"
         ),
@@ -61,9 +73,9 @@ def main() -> None:
     )
     serve = tf.saved_model.load(version).signatures["serving_default"]
     inputs = {n: tf.constant(rows[:NUM_ROWS]) for n, rows in data.sample.items()}
-    write_json(FOLDER / "request.json", {"inputs": _lists(inputs)})
-    write_json(FOLDER / "response.json", {"outputs": _lists(serve(**inputs))})
-    print(json.dumps(result["test"], indent=2))
+    write_json(folder / "request.json", {"inputs": _lists(inputs)})
+    write_json(folder / "response.json", {"outputs": _lists(serve(**inputs))})
+    return result
 
 
 def _lists(tensors: dict[str, tf.Tensor]) -> dict[str, list[float]]:
