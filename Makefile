@@ -18,9 +18,9 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 help:
 	@echo "make demo       train, compare, draw, export and serve once, on synthetic data (about 5 min, first install included)"
 	@echo "make pipeline   from generated records to a pushed model (about 3 min)"
-	@echo "make test       lint, types and the test suite (about 25 min)"
+	@echo "make test       lint, types and the test suite (about 20 min)"
 	@echo "make test-slow  the studies that take minutes each"
-	@echo "make test-tfx   a pipeline by real TFX, in an environment of its own (about 10 min, 3.5 GB)"
+	@echo "make test-tfx   a pipeline by real TFX, in an environment of its own (about 15 min, 3.5 GB)"
 	@echo "make bench      time of the train step, all methods and sizes (about 30 min)"
 	@echo "make format     put the code into its format"
 	@echo "make clean      remove .venv, .venv-tfx, caches and runs/"
@@ -52,7 +52,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 test: lint
-	@echo "==> Tests: about 25 minutes with $(WORKERS) workers."
+	@echo "==> Tests: about 20 minutes with $(WORKERS) workers."
 	$(BIN)/python -m pytest -n $(WORKERS) --dist=loadscope -m "not slow and not tfx" --durations=15
 
 test-slow: $(STAMP)
@@ -60,7 +60,7 @@ test-slow: $(STAMP)
 
 # Real TFX needs a newer C library than some systems have: an environment of its own.
 test-tfx: $(TFX_STAMP)
-	@echo "==> A pipeline by real TFX: 3 to 5 minutes."
+	@echo "==> A pipeline by real TFX: 5 to 10 minutes."
 	$(TFX_VENV)/bin/python -m pytest -m tfx --durations=0 tests/tfx
 
 $(TFX_STAMP): setup.cfg .ci/tfx_environment
