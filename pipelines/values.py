@@ -7,9 +7,15 @@ from typing import Any
 from tf_mtl.experiments.config import TrainConfig
 from tf_mtl.names import unknown_name_error
 
+# Fields of `TrainConfig` that are the business of the pipeline.
+_ELSEWHERE = ("dataset", "manual_dir", "data_dir", "monitor_every")
 # Entries that a value may have beside those that it has. What `run_fn` of the examples
 # takes, for one, is a `TrainConfig`.
-_TRAINING = tuple(field.name for field in dataclasses.fields(TrainConfig))
+_TRAINING = tuple(
+    field.name
+    for field in dataclasses.fields(TrainConfig)
+    if field.name not in _ELSEWHERE
+)
 _KNOWN = {
     "custom_config": _TRAINING,
     "tuner_options": ("grid", "num_trials", "seed"),

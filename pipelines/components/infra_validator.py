@@ -77,6 +77,9 @@ class InfraValidator(Component):
 def _why(done: subprocess.CompletedProcess[str]) -> str:
     if done.returncode < 0:
         # What it logged before says nothing of it.
-        return f"It was ended by {signal.Signals(-done.returncode).name}."
+        number = -done.returncode
+        known = number in set(signal.Signals)
+        name = signal.Signals(number).name if known else f"signal {number}"
+        return f"It was ended by {name}."
     lines = done.stderr.strip().splitlines()
     return lines[-1] if lines else "It ended without a message."

@@ -63,16 +63,17 @@ def describe_change(before: Statistics, after: Statistics) -> str:
         ]
         return f"{words[0]} before, {words[1]} now"
     missing = [missing_share(each) for each in (before, after)]
+    told = f"missing {missing[0]:.1%} before, {missing[1]:.1%} now"
     if is_string(after):
         old, new = (_frequencies(each) for each in (before, after))
         changes = {v: new.get(v, 0.0) - old.get(v, 0.0) for v in _values(before, after)}
         value = max(changes, key=lambda value: abs(changes[value]))
         if value is not _MISSING:
             return f"frequency of {value!r} {changes[value]:+.3f}"
-    elif missing[0] == missing[1]:
-        means = [each.num_stats.mean for each in (before, after)]
-        return f"mean {means[0]:.4g} before, {means[1]:.4g} now"
-    return f"missing {missing[0]:.1%} before, {missing[1]:.1%} now"
+        return told
+    means = [each.num_stats.mean for each in (before, after)]
+    moved = f"mean {means[0]:.4g} before, {means[1]:.4g} now"
+    return moved if missing[0] == missing[1] else f"{moved}; {told}"
 
 
 def counts(found: Statistics) -> dict[str, float]:

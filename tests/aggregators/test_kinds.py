@@ -52,6 +52,22 @@ def run(aggregator, jit_compile, *args):
     return tf.function(step, jit_compile=jit_compile)(*args)
 
 
+def test_state_has_names_of_its_own():
+    class Twice(Recorder):
+        def _build(self, num_tasks):
+            super()._build(num_tasks)
+            self.add_variable("steps")
+
+    with pytest.raises(ValueError, match="'steps', which Twice has"):
+        Twice().build(2)
+    nested = aggregators.get("pcgrad", loss_weighting="rlw")
+    nested.build(2)
+    names = list(nested.named_variables())
+    assert "seed_generator_state" in names
+    assert "loss_weighting-seed_generator_state" in names
+    assert len(nested.variables) == len(names)
+
+
 def test_variables_are_listed_in_order_of_creation():
     aggregator = Recorder()
     assert (aggregator.built, aggregator.num_tasks) == (False, None)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tf_mtl import Task, callbacks, features, models
-from tf_mtl.callbacks.monitor import column, read_log
+from tf_mtl.callbacks.monitor import column, parts, read_log
 
 RNG = np.random.default_rng(0)
 INPUTS = {"x": RNG.normal(size=(64, 1)).astype(np.float32)}
@@ -81,6 +81,16 @@ def test_each_pair_has_columns_of_its_own(names, tmp_path):
 def test_names_of_columns():
     assert column("cosine", "like", "share_now") == "cosine:like:share_now"
     assert column("cosine", "a:b", "50%3A") == "cosine:a%3Ab:50%253A"
+    assert parts("cosine:a%3Ab:50%253A") == ["cosine", "a:b", "50%3A"]
+    assert parts("step") == ["step"]
+
+
+def test_log_of_other_tasks_is_not_gone_on_with(tmp_path):
+    fit(make_model(), tmp_path, every=2)
+    other = make_model(["a", "c"])
+    other.optimizer.iterations.assign(4)
+    with pytest.raises(ValueError, match="'cosine:a:b'.*not.*'cosine:a:c'"):
+        fit(other, tmp_path, every=2)
 
 
 def make_network():

@@ -19,6 +19,11 @@ CASES = {
         lambda: aggregators.get("pcgrad", seed=3),
         lambda: keras.optimizers.Adam(0.01),
     ),
+    "random_order_of_random_weights": (
+        "shared_bottom",
+        lambda: aggregators.get("pcgrad", seed=3, loss_weighting="rlw"),
+        lambda: keras.optimizers.SGD(0.1),
+    ),
     "network": (
         "multi_task",
         lambda: aggregators.get("gradcraft", norm_ema=0.9),

@@ -149,7 +149,8 @@ def test_share_of_missing_numbers_may_drift(missing):
     assert lines(before, schema, previous=before) == []
     [line] = lines({**ROWS, "age": [1.0] + [missing] * 99}, schema, previous=before)
     assert line.startswith("age: Drift from the run before is 0.")
-    assert line.endswith("(missing 1.0% before, 99.0% now).")
+    assert "(mean " in line
+    assert line.endswith("; missing 1.0% before, 99.0% now).")
 
 
 def test_share_of_missing_strings_may_drift():

@@ -63,7 +63,11 @@ class Aggregator(abc.ABC):
     @property
     def variables(self) -> list[keras.Variable]:
         """All state, in creation order, for checkpoints and replicas."""
-        return list(self._variables)
+        return list(self.named_variables().values())
+
+    def named_variables(self) -> dict[str, keras.Variable]:
+        """All state by name, in creation order, for saved files."""
+        return {variable.name: variable for variable in self._variables}
 
     def fallbacks(self) -> tf.Tensor:
         """Number of steps that took the mean for want of a result, int32 scalar."""
@@ -149,7 +153,7 @@ class Aggregator(abc.ABC):
     def add_seed_generator(self, seed: int) -> keras.random.SeedGenerator:
         """Adds a source of random seeds to the state. Called from `_build`."""
         generator = keras.random.SeedGenerator(seed)
-        self._variables.append(generator.state)
+        self._keep(generator.state)
         self._task_state.append((generator.state, 0))
         return generator
 
@@ -258,8 +262,16 @@ class Aggregator(abc.ABC):
             aggregation="only_first_replica",
             name=name,
         )
-        self._variables.append(variable)
+        self._keep(variable)
         return variable
+
+    def _keep(self, variable: keras.Variable) -> None:
+        if variable.name in (kept.name for kept in self._variables):
+            raise ValueError(
+                f"`name` of a state variable must be unique. Received: "
+                f"name={variable.name!r}, which {type(self).__name__} has."
+            )
+        self._variables.append(variable)
 
     def _task_inputs(
         self,

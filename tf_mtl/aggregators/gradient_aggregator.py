@@ -50,11 +50,11 @@ class GradientAggregator(Aggregator):
         self.normalize_to = normalize_to
         self.max_norm = max_norm
 
-    @property
-    def variables(self) -> list[keras.Variable]:
-        """All state, that of the loss weighting included."""
-        nested = self.loss_weighting.variables if self.loss_weighting else []
-        return [*super().variables, *nested]
+    def named_variables(self) -> dict[str, keras.Variable]:
+        """All state by name, that of the loss weighting included."""
+        nested = self.loss_weighting.named_variables() if self.loss_weighting else {}
+        named = {f"loss_weighting-{name}": v for name, v in nested.items()}
+        return {**super().named_variables(), **named}
 
     @property
     def step_variables(self) -> list[keras.Variable]:

@@ -68,16 +68,16 @@ class RowAggregator(GradientAggregator):
             return
         with tf.init_scope():
             self._build_rows(found)
-            for variable in self.variables:
-                if variable.name in self._saved_rows:
-                    variable.assign(self._saved_rows.pop(variable.name))
+            for name, variable in self.named_variables().items():
+                if name in self._saved_rows:
+                    variable.assign(self._saved_rows.pop(name))
         self._shapes = found
 
     def restore_rows(self, values: Mapping[str, np.ndarray]) -> None:
         """Keeps saved state of the rows until `build_rows` creates its variables.
 
         Args:
-            values: dict of arrays by name of the variable.
+            values: dict of arrays by name in `named_variables`.
         """
         self._saved_rows = dict(values)
 

@@ -51,11 +51,11 @@ class RowTracking(RowAggregator):
             they hold for absent tasks does not matter.
         """
 
-    @property
-    def variables(self) -> list[keras.Variable]:
-        """All state, the tracked values included."""
+    def named_variables(self) -> dict[str, keras.Variable]:
+        """All state by name, the tracked values included."""
         tables = getattr(self, "_tables", [])
-        return [*super().variables, *(v for table in tables for v in table.values())]
+        tracked = {v.name: v for table in tables for v in table.values()}
+        return {**super().named_variables(), **tracked}
 
     def _build_rows(self, shapes: Sequence[tuple[int, ...]]) -> None:
         self._tables = [

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_mtl.callbacks.monitor import Monitor, angle, column
+from tf_mtl.callbacks.monitor import Monitor, angle, column, parts
 
 
 class ConflictMonitor(Monitor):
@@ -55,7 +55,7 @@ class ConflictMonitor(Monitor):
         axes = figure.subplots(1, 2)
         steps = [row["step"] for row in rows]
         for name in rows[0]:
-            kind, *pair = name.split(":")
+            kind, *pair = parts(name)
             if pair:  # Not the step.
                 axis = axes[int(kind == "norm_ratio")]
                 axis.plot(steps, [row[name] for row in rows], label=", ".join(pair))

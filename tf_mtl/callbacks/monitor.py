@@ -4,6 +4,7 @@ import abc
 import csv
 import os
 import pathlib
+import urllib.parse
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -133,7 +134,15 @@ class Monitor(keras.callbacks.Callback, abc.ABC):
         for variable, value in state:
             variable.assign(value)
         values = self.values(found)
-        self._rows.append({"step": float(step), **values})
+        row = {"step": float(step), **values}
+        if self._rows and row.keys() != self._rows[0].keys():
+            raise ValueError(
+                f"`log_dir` must hold a log of these tasks, or none. Received: "
+                f"{os.fspath(self._path('.csv'))!r} with the columns "
+                f"{list(self._rows[0])}, not {list(row)}. Choose another folder, or "
+                "move the file away."
+            )
+        self._rows.append(row)
         with self._writer.as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(f"{self.stem}/{name}", value)
@@ -173,6 +182,11 @@ def column(kind: str, *tasks: str) -> str:
     """
     names = [task.replace("%", "%25").replace(":", "%3A") for task in tasks]
     return ":".join([kind, *names])
+
+
+def parts(name: str) -> list[str]:
+    """What `column` joined: the kind, then names of tasks."""
+    return [urllib.parse.unquote(part) for part in name.split(":")]
 
 
 def angle(gramian: np.ndarray, i: int, j: int) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_mtl.callbacks.monitor import Monitor, angle, column
+from tf_mtl.callbacks.monitor import Monitor, angle, column, parts
 
 
 class RoutingMonitor(Monitor):
@@ -94,7 +94,7 @@ class RoutingMonitor(Monitor):
         colors: dict[str, str] = {}
         steps = [row["step"] for row in rows]
         for name in rows[0]:
-            kind, *names = name.split(":")
+            kind, *names = parts(name)
             if not names:  # The step.
                 continue
             panel, style, text = _DRAWN[kind]

@@ -23,9 +23,9 @@ def define_flags(values: flags.FlagValues) -> None:
     """Declares the options."""
     flags.DEFINE_string("out", None, "Folder to make.", flag_values=values)
     flags.DEFINE_list("num_tasks", "2,6,14", "Numbers of tasks.", flag_values=values)
-    flags.DEFINE_list(
+    flags.DEFINE_string(
         "methods",
-        list(METHODS),
+        ",".join(METHODS),
         "As in `bench step`; ew is the reference.",
         flag_values=values,
     )
@@ -49,7 +49,7 @@ def run(values: flags.FlagValues) -> None:
     from tf_mtl.benchmarks.methods import parse_methods
     from tf_mtl.benchmarks.workload import Workload
 
-    methods = parse_methods(values.methods)
+    methods = parse_methods(split(values.methods, ","))
     configurations = [
         hlo.Configuration(
             method, Workload(int(count), int(float(size)), int(batch)), model

@@ -31,9 +31,9 @@ def define_flags(values: flags.FlagValues) -> None:
         "Rows of all embedding tables together.",
         flag_values=values,
     )
-    flags.DEFINE_list(
+    flags.DEFINE_string(
         "methods",
-        list(METHODS),
+        ",".join(METHODS),
         "`name`, `name:surface` or `name:surface:option=value`; `all` stands for every "
         "method on its surfaces. The first is the reference.",
         flag_values=values,
@@ -64,11 +64,11 @@ def run(values: flags.FlagValues) -> None:
     # A function for each method looks like retracing to TensorFlow, which warns.
     tf.get_logger().setLevel("ERROR")
 
-    methods.parse_methods(values.methods)  # A wrong name fails at once.
+    methods.parse_methods(split(values.methods, ","))  # A wrong name fails at once.
     rows = step.run(
         [int(count) for count in values.num_tasks],
         [int(float(size)) for size in values.vocabularies],
-        values.methods,
+        split(values.methods, ","),
         split(values.models, ","),
         values.batch_size,
         values.plain_keras,

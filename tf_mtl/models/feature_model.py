@@ -187,6 +187,12 @@ class FeatureModel(TaskTrainer):
         del input_shape
         return {task.name: (None,) for task in self.tasks}
 
+    @property
+    def _default_save_signature(self) -> None:
+        # Keras would make one of the argument of `build`, which says nothing of the
+        # inputs, for whoever saves a module that holds the model.
+        return None
+
     def get_build_config(self) -> dict[str, Any] | None:
         """Sizes of the embedding tables, which a saved model is built from."""
         if self._tables is None:

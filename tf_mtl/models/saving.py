@@ -88,7 +88,8 @@ class ResumableModel(keras.Model):
         state = {f"seed-{i}": v for i, v in enumerate(seeds)}
         if self.aggregator is not None:
             prefix = self._aggregator_prefix()
-            state |= {f"{prefix}{v.name}": v for v in self.aggregator.variables}
+            named = self.aggregator.named_variables()
+            state |= {f"{prefix}{name}": v for name, v in named.items()}
         return state
 
     def _aggregator_prefix(self) -> str:

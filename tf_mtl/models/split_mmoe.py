@@ -38,7 +38,8 @@ class SplitMMoE(MultiTaskModel):
     Tasks with `Task(primary=True)` are primary.
 
     With a `Gramian` method on `surface="representation"` the representation is the
-    output of the shared experts and the shared vector.
+    output of the shared experts and the shared vector: what gates and dedicated experts
+    send into the embeddings is weighted with the rest, but not seen by the method.
 
     Args:
         features: see `MultiTaskModel`. The embeddings of those with `personal=True`
