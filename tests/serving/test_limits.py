@@ -423,6 +423,30 @@ def test_half_a_head_after_a_request_is_not_waited_for(base_path, monkeypatch):
             assert time.monotonic() < started + 5
 
 
+def test_rest_of_a_refused_body_is_no_head(base_path, monkeypatch):
+    monkeypatch.setattr(rest_server, "_HEAD_SECONDS", 0.3)
+    config = ServerConfig(
+        model_base_path=base_path, port=0, rest_port=0, max_request_mb=1
+    )
+    head = b"POST /v1/models/feed:predict HTTP/1.1\r\nHost: x\r\n"
+    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    with Server(config) as server:
+        address = ("127.0.0.1", server.rest_port)
+        with socket.create_connection(address, 30) as connection:
+            connection.sendall(head + b"Content-Length: 1100000\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += connection.recv(1000)
+            assert b" 413 " in answer
+            for _ in range(11):
+                connection.sendall(b"x" * 100_000)
+                time.sleep(0.05)
+            # Between two requests there is more time, also after this one.
+            time.sleep(0.5)
+            connection.sendall(request)
+            assert b" 200 " in connection.recv(1000)
+
+
 def closed(connection):
     with connection:
         try:
