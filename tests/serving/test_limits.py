@@ -5,6 +5,7 @@ import contextlib
 import functools
 import itertools
 import json
+import pathlib
 import shutil
 import socket
 import threading
@@ -16,10 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
+import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_service_pb2_grpc,
+    predict_pb2,
     prediction_service_pb2_grpc,
 )
 
@@ -549,3 +552,22 @@ def test_calls_of_operators_are_bounded(base_path, monkeypatch):
         assert post(server) == 200
         opened.set()
         assert all(call.result().model_version_status for call in calls)
+
+
+def test_limit_of_rows_is_for_clients_not_for_warmup():
+    base = pathlib.Path(__file__).parents[2] / "saved_models/synthetic"
+    config = ServerConfig(model_base_path=str(base), port=0, rest_port=-1, max_rows=16)
+    # The model is loaded: its warm-up requests, of more rows, were answered.
+    with (
+        Server(config) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = "synthetic"
+        request.model_spec.signature_name = "serve_examples"
+        examples = request.inputs["examples"]
+        examples.CopyFrom(tf.make_tensor_proto([b""] * 17))
+        code, message = status_of(predict, request)
+        assert code == Code.INVALID_ARGUMENT
+        assert "at most 16 rows. Received: 17" in message

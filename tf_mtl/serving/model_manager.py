@@ -21,7 +21,7 @@ from tf_mtl.serving.errors import (
 )
 from tf_mtl.serving.saved_model import Servable
 from tf_mtl.serving.served_model import ServedModel
-from tf_mtl.serving.tensors import DEFAULT_MAX_ROWS
+from tf_mtl.serving.tensors import DEFAULT_MAX_ROWS, MAX_VALUES
 from tf_mtl.serving.warmup import warm_up
 
 _logger = logging.getLogger(__name__)
@@ -241,11 +241,13 @@ def load_warm(
     batching: Batching | None = None,
     max_rows: int = DEFAULT_MAX_ROWS,
 ) -> Servable:
-    """Loads a version and replays its warm-up requests."""
-    servable = Servable(folder, name, version, batching, max_rows)
+    """Loads a version and replays its warm-up requests, of any number of rows."""
+    # The limit is for clients: what the model was exported with may have more rows.
+    servable = Servable(folder, name, version, batching, MAX_VALUES)
     try:
         warm_up(servable)
     except Exception:
         servable.close()
         raise
+    servable.limit_rows(max_rows)
     return servable

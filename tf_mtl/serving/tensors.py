@@ -9,7 +9,7 @@ from tensorflow.core.framework import tensor_pb2
 from tf_mtl.serving.errors import invalid_argument
 
 # 2^24 float32 are 64 MiB.
-_MAX_VALUES = 2**24
+MAX_VALUES = 2**24
 DEFAULT_MAX_ROWS = 65_536
 _VALUE_FIELDS = {
     tf.float32: "float_val",
@@ -123,9 +123,9 @@ def check_shape(name: str, shape: tuple[int, ...], info: TensorInfo) -> None:
             f"{shape[0]}."
         )
     # NumPy has arrays of at most 64 dimensions, TensorFlow of 254.
-    if math.prod(shape) > _MAX_VALUES or len(shape) > 64:
+    if math.prod(shape) > MAX_VALUES or len(shape) > 64:
         raise invalid_argument(
-            f"input {name!r} must have at most {_MAX_VALUES} values in 64 dimensions. "
+            f"input {name!r} must have at most {MAX_VALUES} values in 64 dimensions. "
             f"Received: shape {shape}."
         )
 
@@ -178,10 +178,10 @@ def _from_values(
         )
     repeats = size - len(values)
     added = repeats * len(values[-1]) if repeats and info.is_string else 0
-    if repeats > info.max_rows or added > _MAX_VALUES:
+    if repeats > info.max_rows or added > MAX_VALUES:
         raise invalid_argument(
             f"input {name!r} must repeat its last value at most {info.max_rows} times "
-            f"and {_MAX_VALUES} bytes. Received: {repeats} times."
+            f"and {MAX_VALUES} bytes. Received: {repeats} times."
         )
     values += values[-1:] * repeats
     try:
