@@ -390,6 +390,16 @@ def test_more_open_requests_than_the_limit_are_refused(base_path, gate):
             assert time.monotonic() < end
 
 
+def test_as_many_connections_as_the_limit_are_answered(base_path):
+    config = ServerConfig(
+        model_base_path=base_path, port=0, rest_port=0, max_open_requests=1
+    )
+    with Server(config) as server:
+        assert post(server) == 200
+        with socket.create_connection(("127.0.0.1", server.rest_port)):
+            assert post(server) == 503
+
+
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/models/feed:predict HTTP/1.1\r\nHo"])
 def test_connections_that_send_no_request_are_closed(base_path, monkeypatch, sent):
     monkeypatch.setattr(rest_server, "_HEAD_SECONDS", 0.3)

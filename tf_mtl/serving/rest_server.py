@@ -72,7 +72,8 @@ class RestServer:
                 log_config=None,
                 access_log=False,
                 lifespan="off",
-                limit_concurrency=config.max_open_requests,
+                # It counts the connection that asks, too.
+                limit_concurrency=config.max_open_requests + 1,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=int(config.drain_seconds) or 1,
                 ssl_certfile=os.path.expanduser(config.tls_certificate) or None,
