@@ -81,10 +81,12 @@ def test_requests_are_due_at_fixed_times():
         starts.append(time.perf_counter())
         return "OK"
 
+    begin = time.perf_counter()
     load = generator.run(call, 2, duration=0.5, rate=40.0)
-    assert len(starts) == 20
-    assert 0.47 <= starts[-1] - starts[0] < 5
-    assert max(load.latencies) < 0.4
+    assert len(starts) == len(load.latencies) == 20
+    # Two clients may note their calls in the other order.
+    for number, start in enumerate(sorted(starts)):
+        assert start >= begin + number / 40.0
 
 
 def test_time_that_a_request_waits_for_a_client_counts():

@@ -343,6 +343,13 @@ def test_waiting_time_counts():
     assert asyncio.run(run()) == Code.DEADLINE_EXCEEDED
 
 
+def wait_until(condition):
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def refused(predict):
     """Whether there was no place for a request."""
     try:
@@ -364,30 +371,26 @@ def test_more_open_requests_than_the_limit_are_refused(base_path, gate):
     ):
         predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
         call = channel.stream_unary(PREDICT)
-        end = threading.Event()
+        sent = threading.Event()
 
         def half_sent():
-            end.wait(30)
+            sent.wait(30)
             yield from ()
 
         # They send nothing, so only their number can be a reason to refuse the next.
         halves = [call.future(half_sent()) for _ in range(4)]
-        while not refused(predict):
-            time.sleep(0.01)
+        wait_until(lambda: refused(predict))
         for each in halves:
             each.cancel()
-        end.set()
+        sent.set()
         gate.opened.set()
-        while refused(predict):
-            time.sleep(0.01)
+        wait_until(lambda: not refused(predict))
         address = ("127.0.0.1", server.rest_port)
         idle = [socket.create_connection(address) for _ in range(4)]
         assert post(server) == 503
         for connection in idle:
             connection.close()
-        end = time.monotonic() + 30
-        while post(server) != 200:
-            assert time.monotonic() < end
+        wait_until(lambda: post(server) == 200)
 
 
 def test_as_many_connections_as_the_limit_are_answered(base_path):
