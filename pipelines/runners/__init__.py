@@ -28,8 +28,8 @@ def get(name: str) -> ModuleType:
     if package and importlib.util.find_spec(package) is None:
         raise ValueError(
             f"`runner` {name!r} needs the package {package!r}: pip install "
-            "'tf-mtl[tfx]', where the C library is glibc 2.39 or newer (Ubuntu 24.04, "
-            "Debian 13). On an older Debian, .ci/tfx_environment makes an environment "
-            "that has it. --runner=local runs the same module files here."
+            "'.[tfx]' in a checkout, where the C library is glibc 2.39 or newer "
+            "(Ubuntu 24.04, Debian 13). On an older Debian, .ci/tfx_environment makes "
+            "an environment that has it. --runner=local runs the same files here."
         )
     return importlib.import_module(f"pipelines.runners.{name}")

@@ -76,6 +76,6 @@ def test_rows_that_are_no_requests_are_refused(rows, trained, tmp_path):
 
 def test_missing_extra_is_named(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(warmup, "can_write_warmup", lambda: False)
-    with pytest.raises(ModuleNotFoundError, match=r"tf-mtl\[serving\]"):
+    with pytest.raises(ModuleNotFoundError, match=r"'\.\[serving\]' in a checkout"):
         export.save(trained.model, tmp_path, warmup=RAW)
     assert not list(tmp_path.iterdir())

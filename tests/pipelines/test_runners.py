@@ -13,7 +13,13 @@ from pipelines import runners
 def test_without_tfx_the_runner_says_what_is_needed(name):
     with pytest.raises(ValueError, match=re.escape(repr(name))) as error:
         runners.get(name)
-    for need in ("glibc 2.39", "tf-mtl[tfx]", ".ci/tfx_environment", "--runner=local"):
+    needs = (
+        "glibc 2.39",
+        "'.[tfx]' in a checkout",
+        ".ci/tfx_environment",
+        "--runner=local",
+    )
+    for need in needs:
         assert need in str(error.value)
 
 

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import itertools
 import json
+import pathlib
 import shutil
 import socket
 import threading
@@ -16,10 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
+import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_service_pb2_grpc,
+    predict_pb2,
     prediction_service_pb2_grpc,
 )
 
@@ -340,6 +343,13 @@ def test_waiting_time_counts():
     assert asyncio.run(run()) == Code.DEADLINE_EXCEEDED
 
 
+def wait_until(condition):
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def refused(predict):
     """Whether there was no place for a request."""
     try:
@@ -361,30 +371,36 @@ def test_more_open_requests_than_the_limit_are_refused(base_path, gate):
     ):
         predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
         call = channel.stream_unary(PREDICT)
-        end = threading.Event()
+        sent = threading.Event()
 
         def half_sent():
-            end.wait(30)
+            sent.wait(30)
             yield from ()
 
         # They send nothing, so only their number can be a reason to refuse the next.
         halves = [call.future(half_sent()) for _ in range(4)]
-        while not refused(predict):
-            time.sleep(0.01)
+        wait_until(lambda: refused(predict))
         for each in halves:
             each.cancel()
-        end.set()
+        sent.set()
         gate.opened.set()
-        while refused(predict):
-            time.sleep(0.01)
+        wait_until(lambda: not refused(predict))
         address = ("127.0.0.1", server.rest_port)
         idle = [socket.create_connection(address) for _ in range(4)]
         assert post(server) == 503
         for connection in idle:
             connection.close()
-        end = time.monotonic() + 30
-        while post(server) != 200:
-            assert time.monotonic() < end
+        wait_until(lambda: post(server) == 200)
+
+
+def test_as_many_connections_as_the_limit_are_answered(base_path):
+    config = ServerConfig(
+        model_base_path=base_path, port=0, rest_port=0, max_open_requests=1
+    )
+    with Server(config) as server:
+        assert post(server) == 200
+        with socket.create_connection(("127.0.0.1", server.rest_port)):
+            assert post(server) == 503
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/models/feed:predict HTTP/1.1\r\nHo"])
@@ -421,6 +437,30 @@ def test_half_a_head_after_a_request_is_not_waited_for(base_path, monkeypatch):
                     connection.sendall(b"x")
                     time.sleep(0.05)
             assert time.monotonic() < started + 5
+
+
+def test_rest_of_a_refused_body_is_no_head(base_path, monkeypatch):
+    monkeypatch.setattr(rest_server, "_HEAD_SECONDS", 0.3)
+    config = ServerConfig(
+        model_base_path=base_path, port=0, rest_port=0, max_request_mb=1
+    )
+    head = b"POST /v1/models/feed:predict HTTP/1.1\r\nHost: x\r\n"
+    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    with Server(config) as server:
+        address = ("127.0.0.1", server.rest_port)
+        with socket.create_connection(address, 30) as connection:
+            connection.sendall(head + b"Content-Length: 1100000\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += connection.recv(1000)
+            assert b" 413 " in answer
+            for _ in range(11):
+                connection.sendall(b"x" * 100_000)
+                time.sleep(0.05)
+            # Between two requests there is more time, also after this one.
+            time.sleep(0.5)
+            connection.sendall(request)
+            assert b" 200 " in connection.recv(1000)
 
 
 def closed(connection):
@@ -525,3 +565,22 @@ def test_calls_of_operators_are_bounded(base_path, monkeypatch):
         assert post(server) == 200
         opened.set()
         assert all(call.result().model_version_status for call in calls)
+
+
+def test_limit_of_rows_is_for_clients_not_for_warmup():
+    base = pathlib.Path(__file__).parents[2] / "saved_models/synthetic"
+    config = ServerConfig(model_base_path=str(base), port=0, rest_port=-1, max_rows=16)
+    # The model is loaded: its warm-up requests, of more rows, were answered.
+    with (
+        Server(config) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = "synthetic"
+        request.model_spec.signature_name = "serve_examples"
+        examples = request.inputs["examples"]
+        examples.CopyFrom(tf.make_tensor_proto([b""] * 17))
+        code, message = status_of(predict, request)
+        assert code == Code.INVALID_ARGUMENT
+        assert "at most 16 rows. Received: 17" in message

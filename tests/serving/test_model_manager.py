@@ -231,3 +231,33 @@ def test_model_without_a_version_is_told_at_the_start(base, start):
     (base / "a/2/broken").touch()
     with pytest.raises(ValueError, match="'m': broken file"):
         start(config)
+
+
+def test_stop_leaves_alone_what_a_reload_loads(base, start):
+    loading = threading.Event()
+    go_on = threading.Event()
+
+    def load(folder, name, number):
+        if number == 3:
+            loading.set()
+            assert go_on.wait(30)
+        return Loaded(folder, name, number)
+
+    # No look at the folders is due: only the reload is under way.
+    manager = start(config_of(base, m="a"), poll_seconds=60.0, load=load)
+    (base / "a/3").mkdir()
+    reload = threading.Thread(target=manager.reload, args=(config_of(base, m="a"),))
+    reload.start()
+    assert loading.wait(30)
+    with manager.use(model_pb2.ModelSpec(name="m")) as old:
+        manager.stop(0.1)
+        assert not old.closed
+        go_on.set()
+        reload.join()
+        assert manager.available() == {"m": [3]}
+    new = used(manager, "m")
+    manager.stop(5.0)
+    assert old.closed and new.closed
+    with pytest.raises(RequestError, match="no more reloads") as caught:
+        manager.reload(config_of(base, m="a"))
+    assert caught.value.code == grpc.StatusCode.UNAVAILABLE

@@ -236,7 +236,7 @@ def test_command_serves_without_keras_until_it_is_told_to_stop(base_path, tmp_pa
     )
     command = ["serve", f"--model_config_file={file}", "--port=0", "--rest_port=0"]
     # A request waits that long for others: there is one that is open at the end.
-    command += ["--batch_rows=64", "--batch_wait_ms=1000"]
+    command += ["--batch_rows=64", "--batch_wait_ms=5000"]
     child = subprocess.Popen(
         [sys.executable, "-c", code, *command], stdout=subprocess.PIPE, text=True
     )

@@ -1,6 +1,7 @@
 """The servicer in a plain server of grpc.aio, and called without a context."""
 
 import asyncio
+import pickle
 
 import grpc
 import numpy as np
@@ -83,3 +84,21 @@ def test_no_context_is_needed(servicer):
     assert set(response.outputs) == {"click", "like", "dwell time"}
     with pytest.raises(RequestError, match="food"):
         asyncio.run(servicer.Predict(examples_request(RAW, "food")))
+
+
+def test_closed_servicer_refuses_requests(base_path):
+    closed = PredictionServicer(ServerConfig(model_base_path=base_path))
+    closed.close()
+    with pytest.raises(RequestError, match="takes no more") as caught:
+        asyncio.run(asyncio.wait_for(closed.Predict(examples_request(RAW)), 30))
+    assert caught.value.code == grpc.StatusCode.UNAVAILABLE
+
+
+def test_errors_cross_processes():
+    error = RequestError(grpc.StatusCode.NOT_FOUND, "x" * 2000)
+    found = pickle.loads(pickle.dumps(error))
+    assert (found.code, found.message, str(found)) == (
+        error.code,
+        error.message,
+        str(error),
+    )

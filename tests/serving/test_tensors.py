@@ -55,6 +55,15 @@ def test_last_value_is_repeated():
     np.testing.assert_array_equal(found, tf.make_ndarray(given))
 
 
+def test_one_number_may_fill_a_tensor():
+    given = tf.make_tensor_proto(0.5, shape=[2048, 64])
+    assert len(given.float_val) == 1
+    small = TensorInfo("x:0", tf.float32, ANY, max_rows=2048)
+    found = tensors.decode("x", given, small)
+    np.testing.assert_array_equal(found, np.full([2048, 64], 0.5))
+    assert found.dtype == np.float32
+
+
 @pytest.mark.parametrize(
     ("given", "wanted", "message"),
     [

@@ -37,7 +37,7 @@ def run(values: flags.FlagValues) -> None:
     from tf_mtl.loadtest import report, runner
 
     loads = runner.run(config)
-    print(report.text(loads, config.batch_size))
+    print(report.text(loads, config.batch_size, config.rate))
     if values.output:
         report.write(values.output, config, loads)
     if values.picture:

@@ -18,11 +18,18 @@ import gc
 import logging
 import queue
 import signal
+import threading
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from tf_mtl.commands import options
 from tf_mtl.serving.config import ServerConfig
+
+if TYPE_CHECKING:
+    from tf_mtl.serving import Server
+
+_logger = logging.getLogger(__name__)
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -31,7 +38,10 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def run(values: flags.FlagValues) -> None:
-    """Serves until SIGTERM or SIGINT; reads the models.config again on SIGHUP.
+    """Serves until SIGTERM or SIGINT.
+
+    On SIGHUP the models.config is read again; without one, SIGHUP is left as it is: the
+    server ends with its terminal.
 
     Raises:
         ValueError: if the options do not fit, or a model cannot be served.
@@ -44,10 +54,15 @@ def run(values: flags.FlagValues) -> None:
     # What the modules of TensorFlow made stays: do not look through it for garbage,
     # which stops all threads meanwhile. Models come later: they may go.
     gc.freeze()
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    stops: queue.SimpleQueue[int] = queue.SimpleQueue()
+    reloads: queue.SimpleQueue[int] = queue.SimpleQueue()
+    queues: dict[int, queue.SimpleQueue[int]]
+    queues = {signal.SIGTERM: stops, signal.SIGINT: stops}
+    if config.model_config_file:
+        queues[signal.SIGHUP] = reloads
     handlers = {
-        number: signal.signal(number, lambda received, _: signals.put(received))
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        number: signal.signal(number, lambda got, _: queues[got].put(got))
+        for number in queues
     }
     try:
         with Server(config) as server:
@@ -56,9 +71,20 @@ def run(values: flags.FlagValues) -> None:
                 f"{server.rest_port if server.rest_port >= 0 else 'off'}.",
                 flush=True,
             )
-            while signals.get() == signal.SIGHUP:
-                server.reload()
-            print("Stopping: open requests are answered.", flush=True)
+            # In another thread: a SIGTERM must not wait for a model that loads.
+            reloader = threading.Thread(
+                target=_reload, args=(server, reloads), daemon=True
+            )
+            reloader.start()
+            stops.get()
+            # Into the log, which bears it that the terminal is gone.
+            _logger.info("Stopping: open requests are answered.")
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def _reload(server: "Server", reloads: "queue.SimpleQueue[int]") -> None:
+    while True:
+        reloads.get()
+        server.reload()

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tf_mtl.names import unknown_name_error
+from tf_mtl.options import option
 
 # Where they are: options need their names, but no TensorFlow.
 OPTIMIZERS: Mapping[str, str] = MappingProxyType(
@@ -25,12 +26,6 @@ SCHEDULES = ("constant", "cosine")
 FOLDERS = ("manual_dir", "data_dir")
 
 
-def _choice(default: Any, text: str) -> Any:
-    if isinstance(default, dict):
-        return dataclasses.field(default_factory=dict, metadata={"help": text})
-    return dataclasses.field(default=default, metadata={"help": text})
-
-
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """All choices of a training run; the same choices give the same numbers.
@@ -42,59 +37,59 @@ class TrainConfig:
             arguments are checked here, before any data is read.
     """
 
-    dataset: str = _choice(
+    dataset: str = option(
         "census_income", "Data set by name; `tf-mtl data describe --help` lists them."
     )
-    manual_dir: str | None = _choice(
+    manual_dir: str | None = option(
         None, "Folder with the source files of the data set, where it has some."
     )
-    data_dir: str | None = _choice(
+    data_dir: str | None = option(
         None, "Folder for prepared data; without it, that of TensorFlow Datasets."
     )
-    model: str = _choice("mmoe", "Architecture: mmoe, shared_bottom, single_task ...")
-    model_args: dict[str, Any] = _choice(
+    model: str = option("mmoe", "Architecture: mmoe, shared_bottom, single_task ...")
+    model_args: dict[str, Any] = option(
         {}, 'Arguments of the architecture, as JSON: {"num_experts": 8}.'
     )
-    aggregator: str = _choice(
+    aggregator: str = option(
         "gradcraft", "How task gradients become one update: gradcraft, pcgrad, ew ..."
     )
-    aggregator_args: dict[str, Any] = _choice(
+    aggregator_args: dict[str, Any] = option(
         {}, 'Arguments of the aggregator, as JSON: {"tau": 0.5}.'
     )
-    surface: str = _choice(
+    surface: str = option(
         "parameters",
         "Where task gradients are compared: `parameters` (exact) or `representation` "
         "(one backward pass below the experts: faster).",
     )
-    optimizer: str = _choice("lazy_adam", f"One of: {', '.join(OPTIMIZERS)}.")
-    learning_rate: float = _choice(1e-3, "Learning rate, at the start.")
-    schedule: str = _choice(
+    optimizer: str = option("lazy_adam", f"One of: {', '.join(OPTIMIZERS)}.")
+    learning_rate: float = option(1e-3, "Learning rate, at the start.")
+    schedule: str = option(
         "cosine", "Learning rate over the steps: `cosine` (down to 0) or `constant`."
     )
-    epochs: int = _choice(10, "Passes over the training rows, at most.")
-    batch_size: int = _choice(256, "Rows per step.")
-    embedding_dim: int = _choice(8, "Width of the embedding of each categorical.")
-    dropout: float = _choice(0.3, "Share of hidden units dropped in training.")
-    validation_fraction: float = _choice(
+    epochs: int = option(10, "Passes over the training rows, at most.")
+    batch_size: int = option(256, "Rows per step.")
+    embedding_dim: int = option(8, "Width of the embedding of each categorical.")
+    dropout: float = option(0.3, "Share of hidden units dropped in training.")
+    validation_fraction: float = option(
         0.1, "Share of the training rows that is held out to choose the best epoch."
     )
-    patience: int = _choice(
+    patience: int = option(
         3, "Epochs without a better validation score before training stops; 0: never."
     )
-    monitor_every: int = _choice(
+    monitor_every: int = option(
         0, "Steps between two looks at the angle of the task gradients; 0: never."
     )
-    calibration: str | None = _choice(
+    calibration: str | None = option(
         None,
         "How probabilities of the export are calibrated on the rows held out: "
         "`isotonic` or `platt`; without it, not at all.",
     )
-    score: str | None = _choice(
+    score: str | None = option(
         None,
         "Formula of one more output of the export, such as `click * (1 + 2 * like)`.",
     )
-    seed: int = _choice(0, "Seed of weights, dropout, row order and validation rows.")
-    jit: bool = _choice(True, "Compile the train step with XLA.")
+    seed: int = option(0, "Seed of weights, dropout, row order and validation rows.")
+    jit: bool = option(True, "Compile the train step with XLA.")
 
     def __post_init__(self) -> None:
         from tf_mtl import aggregators, datasets, models

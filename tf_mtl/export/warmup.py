@@ -32,8 +32,8 @@ def check_warmup(rows: Mapping[str, Any], specs: Mapping[str, tf.TensorSpec]) ->
     """
     if not can_write_warmup():
         raise ModuleNotFoundError(
-            "`warmup` needs the package tensorflow-serving-api. Install the extra: pip "
-            "install 'tf-mtl[serving]', or leave `warmup` out.",
+            "`warmup` needs the package tensorflow-serving-api. Install the extra, "
+            "pip install '.[serving]' in a checkout, or leave `warmup` out.",
             name="tensorflow_serving",
         )
     if set(rows) != set(specs) or not num_rows(rows):

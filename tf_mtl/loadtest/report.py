@@ -42,8 +42,12 @@ def summary(load: Load, batch_size: int) -> dict[str, Any]:
     }
 
 
-def ratios(loads: Mapping[str, Load]) -> dict[str, float]:
+def ratios(loads: Mapping[str, Load], rate: float) -> dict[str, float]:
     """Latency and throughput of `grpc` over those of `in_process`.
+
+    Args:
+        loads: what was measured of both.
+        rate: at which was asked. With one, throughput says nothing of the server.
 
     Returns:
         dict of ratios; empty if one of them has no answer.
@@ -51,15 +55,17 @@ def ratios(loads: Mapping[str, Load]) -> dict[str, float]:
     server, local = loads["grpc"], loads["in_process"]
     if not server.latencies or not local.latencies:
         return {}
-    per_second = [len(load.latencies) / load.seconds for load in (server, local)]
-    return {
+    found = {
         "p50": round(server.percentile(50) / local.percentile(50), 3),
         "p99": round(server.percentile(99) / local.percentile(99), 3),
-        "throughput": round(per_second[0] / per_second[1], 3),
     }
+    if not rate:
+        per_second = [len(load.latencies) / load.seconds for load in (server, local)]
+        found["throughput"] = round(per_second[0] / per_second[1], 3)
+    return found
 
 
-def text(loads: Mapping[str, Load], batch_size: int) -> str:
+def text(loads: Mapping[str, Load], batch_size: int, rate: float) -> str:
     """A table of all loads, with the ratios where there are two."""
     lines = [
         f"{'':12}{'req/s':>10}{'rows/s':>12}"
@@ -74,10 +80,10 @@ def text(loads: Mapping[str, Load], batch_size: int) -> str:
         )
         if set(load.codes) != {"OK"}:
             lines.append(f"{'':12}{found['codes']}")
-    if len(loads) == 2 and (found := ratios(loads)):
+    if len(loads) == 2 and (found := ratios(loads, rate)):
         lines.append(
-            f"gRPC over in-process: p50 x{found['p50']}, p99 x{found['p99']}, "
-            f"throughput x{found['throughput']}"
+            "gRPC over in-process: "
+            + ", ".join(f"{name} x{ratio}" for name, ratio in found.items())
         )
     return "\n".join(lines)
 
@@ -92,7 +98,7 @@ def write(
         **{name: summary(load, config.batch_size) for name, load in loads.items()},
     }
     if len(loads) == 2:
-        result["ratios"] = ratios(loads)
+        result["ratios"] = ratios(loads, config.rate)
     write_json(pathlib.Path(path), result)
 
 

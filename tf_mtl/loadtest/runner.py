@@ -28,7 +28,7 @@ def run(config: LoadConfig) -> dict[str, Load]:
         rounds = config.rounds
     loads = {name: Load() for name in calls}
     for call in calls.values():
-        generator.run(call, config.concurrency, config.warmup)
+        generator.run(call, config.concurrency, config.warmup, rate=config.rate)
     for _ in range(rounds):
         for name, call in calls.items():
             loads[name].add(

@@ -24,7 +24,8 @@ def __getattr__(name: str) -> Any:
         module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"{error}. Serving needs its extra: pip install 'tf-mtl[serving]'.",
+            f"{error}. Serving needs its extra: pip install '.[serving]' in a "
+            "checkout.",
             name=error.name,
         ) from error
     return getattr(module, name)

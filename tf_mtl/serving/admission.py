@@ -42,6 +42,7 @@ class Admission:
     def __init__(self, concurrency: int, queue_size: int) -> None:
         self._limit = concurrency + queue_size
         self._admitted = 0
+        self._closed = False
         self._waiting: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"serving-{i}", daemon=True)
@@ -59,8 +60,13 @@ class Admission:
         """Checks that one more request may come.
 
         Raises:
-            RequestError: RESOURCE_EXHAUSTED if too many wait.
+            RequestError: RESOURCE_EXHAUSTED if too many wait; UNAVAILABLE after
+                `close`.
         """
+        if self._closed:
+            raise RequestError(
+                grpc.StatusCode.UNAVAILABLE, "The server takes no more requests."
+            )
         if self._admitted >= self._limit:
             raise RequestError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -83,8 +89,8 @@ class Admission:
             The answer.
 
         Raises:
-            RequestError: RESOURCE_EXHAUSTED if too many wait; DEADLINE_EXCEEDED if the
-                time was over before a thread was free.
+            RequestError: see `check`; DEADLINE_EXCEEDED if the time was over before a
+                thread was free.
         """
         self.check()
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -103,6 +109,7 @@ class Admission:
             timeout: seconds to wait for that. A thread that computes for longer ends
                 after that, and nobody waits for its answer.
         """
+        self._closed = True
         end = time.monotonic() + timeout
         for _ in self._threads:
             self._waiting.put(None)

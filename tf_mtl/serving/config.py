@@ -39,7 +39,9 @@ class ServerConfig:
         "connections. More are refused before they are read.",
     )
     max_request_mb: int = option(32, "Largest request, 2^20 bytes.")
-    max_rows: int = option(65_536, "Most rows of a request.")
+    max_rows: int = option(
+        65_536, "Most rows of a request; warm-up requests may have more."
+    )
     rest_timeout: float = option(30.0, "Time for a REST request, seconds.")
     drain_seconds: float = option(
         10.0, "Time that open requests get when the server is stopped, seconds."

@@ -29,6 +29,9 @@ class RequestError(Exception):
         cut = message.encode("utf-8", "replace")[:_MAX_MESSAGE_BYTES]
         self.message = cut.decode("utf-8", "ignore")
 
+    def __reduce__(self) -> tuple[type, tuple[grpc.StatusCode, str]]:
+        return RequestError, (self.code, str(self))
+
 
 def invalid_argument(message: str) -> RequestError:
     """The error of a request that cannot be right."""

@@ -21,7 +21,7 @@ from tf_mtl.serving.errors import (
 )
 from tf_mtl.serving.saved_model import Servable
 from tf_mtl.serving.served_model import ServedModel
-from tf_mtl.serving.tensors import DEFAULT_MAX_ROWS
+from tf_mtl.serving.tensors import DEFAULT_MAX_ROWS, MAX_VALUES
 from tf_mtl.serving.warmup import warm_up
 
 _logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class ModelManager:
         self._thread.start()
 
     def stop(self, timeout: float = 0.0) -> None:
-        """Ends the polling and closes all models.
+        """Ends the polling and closes all models; there are no reloads after it.
 
         Args:
             timeout: seconds to wait for requests, and for a version that is loading.
@@ -89,12 +89,17 @@ class ModelManager:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout)
-        if self._thread.is_alive():
+        # A reload may be loading, in a thread of its own.
+        if not self._changing.acquire(timeout=max(0.0, end - time.monotonic())):
             _logger.warning("A version is still loading: models are not closed.")
             return
-        for model in (*self._retired, *self._models.values()):
-            if not model.close(max(0.0, end - time.monotonic())):
-                _logger.warning("%s: requests are still computed.", model.config.name)
+        try:
+            for model in (*self._retired, *self._models.values()):
+                if not model.close(max(0.0, end - time.monotonic())):
+                    name = model.config.name
+                    _logger.warning("%s: requests are still computed.", name)
+        finally:
+            self._changing.release()
 
     @contextlib.contextmanager
     def use(self, spec: model_pb2.ModelSpec) -> Iterator[Servable]:
@@ -134,7 +139,8 @@ class ModelManager:
         Raises:
             RequestError: INVALID_ARGUMENT if it cannot be served, FAILED_PRECONDITION
                 if a new model, or a version that it names, cannot be loaded,
-                UNAVAILABLE while another reload is under way.
+                UNAVAILABLE while another reload is under way, and when the models are
+                closed.
         """
         if not self._reloading.acquire(blocking=False):
             raise RequestError(
@@ -151,6 +157,10 @@ class ModelManager:
         except (ValueError, OSError) as error:
             raise invalid_argument(str(error)) from error
         with self._changing:
+            if self._stop.is_set():
+                raise RequestError(
+                    grpc.StatusCode.UNAVAILABLE, "The server takes no more reloads."
+                )
             models = self._make(config)
             for name, model in models.items():
                 old = self._models.get(name)
@@ -205,6 +215,8 @@ class ModelManager:
     def _poll(self) -> None:
         while not self._stop.wait(self._poll_seconds):
             with self._changing:
+                if self._stop.is_set():
+                    return
                 for model in self._models.values():
                     try:
                         model.refresh()
@@ -229,11 +241,13 @@ def load_warm(
     batching: Batching | None = None,
     max_rows: int = DEFAULT_MAX_ROWS,
 ) -> Servable:
-    """Loads a version and replays its warm-up requests."""
-    servable = Servable(folder, name, version, batching, max_rows)
+    """Loads a version and replays its warm-up requests, of any number of rows."""
+    # The limit is for clients: what the model was exported with may have more rows.
+    servable = Servable(folder, name, version, batching, MAX_VALUES)
     try:
         warm_up(servable)
     except Exception:
         servable.close()
         raise
+    servable.limit_rows(max_rows)
     return servable

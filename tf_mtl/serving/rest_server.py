@@ -5,6 +5,7 @@ import os
 import socket
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -34,7 +35,12 @@ class HeadTimeout(H11Protocol):
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._end_time()
-        elif self._timer is None:
+        # What is left of a body that was refused unread is no head.
+        elif (
+            self._timer is None
+            and self.conn.their_state is h11.IDLE
+            and self.conn.trailing_data[0]
+        ):
             self._timer = self.loop.call_later(_HEAD_SECONDS, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -66,7 +72,8 @@ class RestServer:
                 log_config=None,
                 access_log=False,
                 lifespan="off",
-                limit_concurrency=config.max_open_requests,
+                # It counts the connection that asks, too.
+                limit_concurrency=config.max_open_requests + 1,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=int(config.drain_seconds) or 1,
                 ssl_certfile=os.path.expanduser(config.tls_certificate) or None,

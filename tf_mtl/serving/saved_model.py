@@ -87,7 +87,6 @@ class Servable:
         self.name = name
         self.version = version
         self._batching = batching
-        self._max_rows = max_rows
         self.task_kinds = _task_kinds(self.folder)
         options = tf.compat.v1.ConfigProto()
         options.gpu_options.allow_growth = True
@@ -106,6 +105,17 @@ class Servable:
         self.signature_defs = {
             key: meta_graph.signature_def[key] for key in self.signatures
         }
+        self.limit_rows(max_rows)
+
+    def limit_rows(self, max_rows: int) -> None:
+        """Sets how many rows a request may have.
+
+        Args:
+            max_rows: int, most rows.
+        """
+        for signature in self.signatures.values():
+            for info in signature.inputs.values():
+                info.max_rows = max_rows
 
     def run(
         self, signature: Signature, inputs: Mapping[str, np.ndarray]
@@ -139,8 +149,8 @@ class Servable:
     def _signature(
         self, key: str, definition: meta_graph_pb2.SignatureDef
     ) -> Signature:
-        inputs = _tensor_infos(definition.inputs, self._max_rows)
-        outputs = _tensor_infos(definition.outputs, self._max_rows)
+        inputs = _tensor_infos(definition.inputs)
+        outputs = _tensor_infos(definition.outputs)
         feeds = [info.tensor for info in inputs.values()]
         # All outputs each time: the session would keep a plan for each selection.
         call = self._callable(feeds, [info.tensor for info in outputs.values()])
@@ -203,14 +213,13 @@ def _load(session: tf.compat.v1.Session, folder: str) -> meta_graph_pb2.MetaGrap
 
 
 def _tensor_infos(
-    infos: Mapping[str, meta_graph_pb2.TensorInfo], max_rows: int
+    infos: Mapping[str, meta_graph_pb2.TensorInfo],
 ) -> dict[str, TensorInfo]:
     return {
         name: TensorInfo(
             infos[name].name,
             tf.as_dtype(infos[name].dtype),
             tf.TensorShape(infos[name].tensor_shape),
-            max_rows,
         )
         for name in sorted(infos)
     }

@@ -79,6 +79,8 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
     def close(self, timeout: float = 10.0) -> None:
         """Ends the threads and frees the models, when open requests are answered.
 
+        Requests that come later get UNAVAILABLE.
+
         Args:
             timeout: seconds to wait for them.
         """

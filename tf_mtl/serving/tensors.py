@@ -9,7 +9,7 @@ from tensorflow.core.framework import tensor_pb2
 from tf_mtl.serving.errors import invalid_argument
 
 # 2^24 float32 are 64 MiB.
-_MAX_VALUES = 2**24
+MAX_VALUES = 2**24
 DEFAULT_MAX_ROWS = 65_536
 _VALUE_FIELDS = {
     tf.float32: "float_val",
@@ -42,7 +42,7 @@ class TensorInfo:
         dtype: its type.
         shape: its shape, of unknown rank or sizes where any will do.
         max_rows: int. Largest first dimension that a request may have. Also how often a
-            request may say "this value again": that costs it nothing, and us memory.
+            request may say "this string again": that costs it nothing, and us memory.
 
     Attributes:
         enum: int, number of `dtype`.
@@ -123,9 +123,9 @@ def check_shape(name: str, shape: tuple[int, ...], info: TensorInfo) -> None:
             f"{shape[0]}."
         )
     # NumPy has arrays of at most 64 dimensions, TensorFlow of 254.
-    if math.prod(shape) > _MAX_VALUES or len(shape) > 64:
+    if math.prod(shape) > MAX_VALUES or len(shape) > 64:
         raise invalid_argument(
-            f"input {name!r} must have at most {_MAX_VALUES} values in 64 dimensions. "
+            f"input {name!r} must have at most {MAX_VALUES} values in 64 dimensions. "
             f"Received: shape {shape}."
         )
 
@@ -177,18 +177,25 @@ def _from_values(
             f"says. Received: {len(values)}."
         )
     repeats = size - len(values)
-    added = repeats * len(values[-1]) if repeats and info.is_string else 0
-    if repeats > info.max_rows or added > _MAX_VALUES:
-        raise invalid_argument(
-            f"input {name!r} must repeat its last value at most {info.max_rows} times "
-            f"and {_MAX_VALUES} bytes. Received: {repeats} times."
-        )
-    values += values[-1:] * repeats
+    if info.is_string and repeats:
+        _check_repeats(name, repeats, len(values[-1]), info)
     try:
         array = np.array(values, info.numpy_dtype)
     except OverflowError as error:
         raise invalid_argument(f"input {name!r}: {error}") from error
+    if repeats:
+        given, array = array, np.full(size, array[-1], info.numpy_dtype)
+        array[: len(given)] = given
     return array.reshape(shape)
+
+
+def _check_repeats(name: str, repeats: int, length: int, info: TensorInfo) -> None:
+    # Numbers take no more memory than the limit on values allows.
+    if repeats > info.max_rows or repeats * length > MAX_VALUES:
+        raise invalid_argument(
+            f"input {name!r} must repeat its last value at most {info.max_rows} times "
+            f"and {MAX_VALUES} bytes. Received: {repeats} times."
+        )
 
 
 def _dtype_name(enum: int) -> str:
