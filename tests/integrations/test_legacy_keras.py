@@ -46,7 +46,9 @@ def finished(tmp_path_factory):
     return process, cases
 
 
-@pytest.mark.parametrize("name", NAMES)
+# pytest-xdist takes what is before the last "::" of an id for the scope of the test,
+# and each scope would run the process anew.
+@pytest.mark.parametrize("name", NAMES, ids=lambda name: name.replace("::", "-"))
 def test_passes_with_legacy_keras(name, finished):
     _, cases = finished
     faults = [

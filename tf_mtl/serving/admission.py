@@ -30,9 +30,9 @@ class Admission:
     """Runs requests in threads, within limits.
 
     More requests than are computed and wait at a time are refused at once: a server
-    that takes all of them would answer none in time. All calls come from one event
-    loop, so nothing here needs a lock. (An executor of `concurrent.futures` would take
-    several for each request, and two futures.)
+    that takes all of them would answer none in time. Requests come from one event
+    loop, `close` may come from another thread. (An executor of `concurrent.futures`
+    would take several locks for each request, and two futures.)
 
     Args:
         concurrency: int. Requests that are computed at a time.
@@ -43,6 +43,8 @@ class Admission:
         self._limit = concurrency + queue_size
         self._admitted = 0
         self._closed = False
+        # No request may be put behind the ends that `close` puts.
+        self._closing = threading.Lock()
         self._waiting: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"serving-{i}", daemon=True)
@@ -92,11 +94,12 @@ class Admission:
             RequestError: see `check`; DEADLINE_EXCEEDED if the time was over before a
                 thread was free.
         """
-        self.check()
         deadline = None if timeout is None else time.monotonic() + timeout
         work = _Work(function, deadline, asyncio.get_running_loop().create_future())
-        self._admitted += 1
-        self._waiting.put(work)
+        with self._closing:
+            self.check()
+            self._admitted += 1
+            self._waiting.put(work)
         try:
             return await work.answer
         finally:
@@ -109,10 +112,11 @@ class Admission:
             timeout: seconds to wait for that. A thread that computes for longer ends
                 after that, and nobody waits for its answer.
         """
-        self._closed = True
         end = time.monotonic() + timeout
-        for _ in self._threads:
-            self._waiting.put(None)
+        with self._closing:
+            self._closed = True
+            for _ in self._threads:
+                self._waiting.put(None)
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
 
