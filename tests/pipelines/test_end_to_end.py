@@ -356,7 +356,9 @@ def test_two_worker_processes_transform_and_evaluate_as_one_does(resumed, tmp_pa
         auc_by_slice(folder)
         for folder in (outputs["evaluation"], paths["Evaluator", "evaluation"])
     )
-    assert found == pytest.approx(expected)
+    # TFMA sorts predictions into buckets. Batches of another size round otherwise, so
+    # that a pair of rows at a border may count for more or less: one of some 400.
+    assert found == pytest.approx(expected, abs=1 / 400)
     assert set(found) == {"Overall", "sex:Female"}
 
 
