@@ -40,11 +40,13 @@ def plain_layers(stacked):
 
 @every_form
 @pytest.mark.parametrize("use_bias", [True, False])
-def test_values_and_gradients_are_those_of_plain_layers(form, use_bias):
+# Kernels with many columns and with few.
+@pytest.mark.parametrize(("slices", "units"), [(SLICES, UNITS), (SLICES, 2), (1, 3)])
+def test_values_and_gradients_are_those_of_plain_layers(form, use_bias, slices, units):
     stacked = StackedDense(
-        SLICES, UNITS, "tanh", use_bias, shared_input=form != "per_slice"
+        slices, units, "tanh", use_bias, shared_input=form != "per_slice"
     )
-    inputs = tf.constant(INPUTS[form])
+    inputs = tf.constant(SHARED if form == "shared" else INPUTS[form][:slices])
     with tf.GradientTape() as tape:
         tape.watch(inputs)
         outputs = stacked(inputs)

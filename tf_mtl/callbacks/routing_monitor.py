@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_mtl import gradients
 from tf_mtl.callbacks.monitor import Monitor, angle, column, parts
 
 
@@ -57,21 +58,21 @@ class RoutingMonitor(Monitor):
         super().on_train_begin(logs)
 
     def look(self, inputs: Any, labels: Any) -> tuple[tf.Tensor, ...]:
-        """Gramian of the branches, matrix of the router, weights of the updater."""
+        """Gramian of the branches and of the routed ones, weights of the updater."""
         routes = self.model.routes(inputs, labels)
-        return routes.gramian, routes.matrix, self.model.updater.branch_weights()
+        leaves = zip(*map(tf.nest.flatten, routes[:2]), strict=True)
+        # All branches as they are and, below them, the dedicated ones as routed.
+        num_primary = len(self.model.primaries)
+        rows = [tf.concat([old, new[:num_primary]], axis=0) for new, old in leaves]
+        gramian = tf.add_n([gradients.gramian(block) for block in rows])
+        return gramian, self.model.updater.branch_weights()
 
     def values(self, found: tuple[np.ndarray, ...]) -> dict[str, float]:
         """Angles before and after routing, and the weights of both branches."""
-        gramian, matrix, weights = found
+        gramian, weights = found
         tasks, primaries = self.model.tasks, self.model.primaries
-        num_primary, num_branches = len(primaries), gramian.shape[-1]
-        # All branches as they are and, below them, the dedicated ones as routed; each
-        # example on its own where the router does so.
-        itself = np.broadcast_to(np.eye(num_branches), matrix.shape)
-        rows = np.concatenate([itself, matrix[..., :num_primary, :]], axis=-2)
-        gramian = rows @ gramian @ np.swapaxes(rows, -1, -2)
-        gramian = gramian.reshape(-1, *gramian.shape[-2:]).sum(axis=0)
+        num_primary = len(primaries)
+        num_branches = gramian.shape[-1] - num_primary
 
         values = {}
         for p, primary in enumerate(tasks[i].name for i in primaries):

@@ -12,7 +12,7 @@ from tf_mtl.gradients.capture import (
     share_of_replica,
     stack_rows,
 )
-from tf_mtl.gradients.gramian import gramian
+from tf_mtl.gradients.gramian import gramian, inner_products
 from tf_mtl.gradients.replicas import replica_sum
 from tf_mtl.gradients.snapshot import Snapshot
 from tf_mtl.gradients.sparse import (
@@ -42,6 +42,7 @@ __all__ = [
     "first_of_run",
     "global_norm",
     "gramian",
+    "inner_products",
     "map_gradient",
     "pull_back",
     "reached_only",

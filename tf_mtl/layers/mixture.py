@@ -5,6 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_mtl import gradients
+
 
 @tf.custom_gradient
 def mix(gates: tf.Tensor, experts: tf.Tensor) -> Any:
@@ -95,9 +97,8 @@ def _weighted_sum(weights: Sequence[tf.Tensor], experts: tf.Tensor) -> tf.Tensor
 
 def _gate_gradient(upstream: tf.Tensor, experts: tf.Tensor) -> tf.Tensor:
     """Inner products of each gate's gradient with each expert, row by row."""
-    # One product per row: under XLA on CPU a sum of elementwise products over the units
-    # does not fuse, and each expert would cost a tensor of the size of `upstream`.
-    by_row = tf.matmul(
-        tf.transpose(upstream, [1, 0, 2]), tf.transpose(experts, [1, 2, 0])
-    )
-    return tf.transpose(by_row, [1, 0, 2])
+    # Expert by expert, so that nothing larger than `upstream` is in memory.
+    products = [
+        gradients.inner_products(upstream, each) for each in tf.unstack(experts)
+    ]
+    return tf.stack(products, axis=-1)

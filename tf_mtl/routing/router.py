@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tf_mtl.aggregators.checks import check_positive
 from tf_mtl.aggregators.rows import as_rows
+from tf_mtl.gradients import inner_products
 from tf_mtl.names import unknown_name_error
 
 Reading = Literal["paired", "literal"]
@@ -22,24 +23,20 @@ class Routes(NamedTuple):
 
     Attributes:
         gradients: structure like `gradients` of the call, with what is routed added.
+        received: `gradients` of the call.
         norms: float32 tensor of shape `(num_primary, 2)`, norms of the routed gradients
             of both branches over the whole batch.
         cosines: float32 tensor of shape `(num_primary, num_sources)`, the paper's xi,
             of each dedicated gradient with each source; 0 where one of them is 0. With
             `per_example`, `(batch, num_primary, num_sources)`.
         ratios: tensor like `cosines`, the paper's lambda.
-        gramian: float32 tensor of shape `(num_branches, num_branches)`, inner products
-            of the gradients of the call; or `(batch, num_branches, num_branches)`.
-        matrix: tensor like `gramian`. The routed gradients are its products with those
-            of the call.
     """
 
     gradients: Any
+    received: Any
     norms: tf.Tensor
     cosines: tf.Tensor
     ratios: tf.Tensor
-    gramian: tf.Tensor
-    matrix: tf.Tensor
 
 
 @keras.saving.register_keras_serializable(package="tf_mtl")
@@ -80,8 +77,9 @@ class Router:
         gradients: float tensor of shape `(num_branches, batch, units)`, gradients at
             the inputs of the towers: those of the `num_primary` dedicated branches, of
             their shared halves, and of the secondary tasks, of which there may be none.
-            Or a nested structure of tensors `(num_branches, ...)`, such as a list of
-            the gradients of stacked towers; inner products run over all of it (A8).
+            Or a nested structure of tensors `(num_branches, ..., units)`, such as a
+            list of the gradients of stacked towers; inner products run over all of it
+            (A8).
         num_primary: int.
         present: bool tensor of shape `(num_primary + num_secondary,)`. False for a
             task with no known label in this batch, whose gradients must be 0: nothing
@@ -142,48 +140,48 @@ class Router:
         leaves = tf.nest.flatten(gradients)
         self._check_shapes(leaves, num_primary)
         present = _mask(present, leaves[0].shape[0] - num_primary)
-        # One pass over the gradients, small matrices, and one more pass.
-        gramian = tf.add_n([self._gramian(leaf) for leaf in leaves])
+        rows = [as_rows(leaf) for leaf in leaves]
+        squares, products = self._inner_products(rows, num_primary)
         if not self.per_example:  # An example is whole on its replica.
-            gramian = reduce_fn(gramian)
-        cosines, ratios = self._geometry(gramian, num_primary)
+            squares, products = reduce_fn(squares), reduce_fn(products)
+        cosines, ratios = _geometry(squares, products)
+        ratios = tf.pow(ratios, self.gamma)
         matrix = self._matrix(cosines, ratios, present)
-        routed = [self._routed(leaf, matrix, num_primary) for leaf in leaves]
-        squares = tf.einsum("...ij,...jk,...ik->...i", matrix, gramian, matrix)
-        squares = squares[..., : 2 * num_primary]
-        if self.per_example:
-            squares = reduce_fn(tf.reduce_sum(squares, axis=0))
-        norms = tf.sqrt(tf.maximum(squares, 0.0))
+        # Of the branches of primary tasks. Secondary tasks stay as they are.
+        routed = [self._routed(block, matrix) for block in rows]
+        squares = reduce_fn(tf.add_n([_squares(block) for block in routed]))
+        routed = [
+            tf.concat([tf.cast(new, leaf.dtype), leaf[2 * num_primary :]], axis=0)
+            for new, leaf in zip(routed, leaves, strict=True)
+        ]
         return Routes(
             tf.nest.pack_sequence_as(gradients, routed),
-            tf.transpose(tf.reshape(norms, [2, num_primary])),
+            gradients,
+            tf.transpose(tf.reshape(tf.sqrt(squares), [2, num_primary])),
             cosines,
             ratios,
-            gramian,
-            matrix,
         )
 
-    def _gramian(self, leaf: tf.Tensor) -> tf.Tensor:
-        """Inner products of the branches, of all examples or of each."""
-        rows = as_rows(leaf)
-        if self.per_example:
-            rows = tf.transpose(rows, [1, 0, 2])
-        else:
-            rows = tf.reshape(rows, [rows.shape[0], -1])
-        return tf.matmul(rows, rows, transpose_b=True)
-
-    def _geometry(
-        self, gramian: tf.Tensor, num_primary: int
+    def _inner_products(
+        self, rows: list[tf.Tensor], num_primary: int
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Cosines and ratios `(..., num_primary, num_sources)`."""
-        norms = tf.sqrt(tf.linalg.diag_part(gramian))
-        own, sources = norms[..., :num_primary, None], norms[..., None, num_primary:]
-        products = gramian[..., :num_primary, num_primary:]
-        cosines = tf.math.divide_no_nan(products, own * sources)
-        cosines = tf.clip_by_value(cosines, -1.0, 1.0)
-        # min(1, own / sources), and 0 or 1 where a norm is 0.
-        ratios = tf.math.divide_no_nan(own, tf.maximum(own, sources))
-        return cosines, tf.pow(ratios, self.gamma)
+        """Squared norms of all branches, and products of dedicated ones and sources.
+
+        Returns:
+            Tensors `(..., num_branches)` and `(..., num_primary, num_sources)`.
+        """
+        squares, products = [], []
+        for block in rows:
+            own, sources = block[:num_primary, None], block[None, num_primary:]
+            squares.append(self._total(inner_products(block, block), 1))
+            products.append(self._total(inner_products(own, sources), 2))
+        return tf.add_n(squares), tf.add_n(products)
+
+    def _total(self, parts: tf.Tensor, num_axes: int) -> tf.Tensor:
+        """Sum over all but the first axes, or those of each example, batch first."""
+        if self.per_example:
+            return tf.transpose(parts, [num_axes, *range(num_axes)])
+        return tf.reduce_sum(parts, axis=range(num_axes, parts.shape.rank))
 
     def _matrix(
         self, cosines: tf.Tensor, ratios: tf.Tensor, present: tf.Tensor
@@ -196,8 +194,8 @@ class Router:
             present: bool `(num_sources,)`.
 
         Returns:
-            Tensor `(..., num_branches, num_branches)`: coefficients of all gradients
-            in each routed one.
+            Coefficients of all branches in the routed gradients of the dedicated ones
+            and the shared halves, `(..., 2 * num_primary, num_branches)`.
         """
         num_primary, num_sources = cosines.shape[-2:]
         is_half = tf.eye(num_primary, num_sources, dtype=cosines.dtype)
@@ -209,9 +207,10 @@ class Router:
         shares *= tf.cast(present, cosines.dtype)
         # Share of each auxiliary gradient in the mean.
         shares = tf.math.divide_no_nan(shares, tf.reduce_sum(shares, -1, keepdims=True))
-        half_cosine = tf.reduce_sum(is_half * cosines, axis=-1, keepdims=True)
-        half_ratio = tf.reduce_sum(is_half * ratios, axis=-1, keepdims=True)
-
+        half_cosine, half_ratio = (
+            tf.linalg.diag_part(x[..., :num_primary])[..., None]
+            for x in (cosines, ratios)
+        )
         if self.reading == "paired":
             of_half = (1.0 - tf.minimum(half_cosine, 0.0)) * half_ratio
             of_auxiliary = tf.where(cosines >= 0.0, ratios, 0.0)
@@ -220,37 +219,34 @@ class Router:
             of_half = tf.reduce_sum(shares * each, axis=-1, keepdims=True)
             of_auxiliary = tf.where(half_cosine >= 0.0, half_ratio, 0.0)
         to_own = is_half * of_half + shares * of_auxiliary
-        to_half = -tf.reduce_sum(shares * tf.minimum(half_cosine * cosines, 0.0), -1)
+        to_half = -shares * tf.minimum(half_cosine * cosines, 0.0)
+        to_half = tf.reduce_sum(to_half, axis=-1, keepdims=True)
         # A dedicated branch takes from all sources, a shared half from itself alone.
-        to_source = tf.einsum("...p,pm->...m", to_half, is_half)
-        routed = tf.concat([to_own, tf.linalg.diag(to_source)], axis=-2)
-        padding = [[0, 0]] * (routed.shape.rank - 1) + [[num_primary, 0]]
-        own = tf.eye(num_primary + num_sources, dtype=routed.dtype)
-        return own + tf.pad(routed, padding)
+        of_sources = tf.concat([to_own, is_half * (1.0 + to_half)], axis=-2)
+        of_own = tf.eye(2 * num_primary, num_primary, dtype=of_sources.dtype)
+        of_own += tf.zeros_like(of_sources[..., :num_primary])
+        return tf.concat([of_own, of_sources], axis=-1)
 
-    def _routed(
-        self, leaf: tf.Tensor, matrix: tf.Tensor, num_primary: int
-    ) -> tf.Tensor:
-        """Product of the matrix and the gradients, in their dtype."""
-        rows = as_rows(leaf)
+    def _routed(self, rows: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+        """Product of the matrix and the gradients."""
         if self.per_example:
-            scales = tf.transpose(tf.linalg.diag_part(matrix))[num_primary:, :, None]
-            own = tf.einsum("bpn,nbu->pbu", matrix[:, :num_primary], rows)
-        else:
-            scales = tf.linalg.diag_part(matrix)[num_primary:]
-            scales = tf.reshape(scales, [-1] + [1] * (rows.shape.rank - 1))
-            own = tf.tensordot(matrix[:num_primary], rows, axes=1)
-        # Shared halves and secondary tasks are but rescaled.
-        routed = tf.concat([own, scales * rows[num_primary:]], axis=0)
-        return tf.cast(routed, leaf.dtype)
+            return tf.einsum("bqn,nbu->qbu", matrix, rows)
+        # Two rows at least: XLA would fuse a product with one row, and all that its
+        # coefficients are made of, into a loop, and compute them for each entry.
+        return tf.tensordot(matrix, rows, axes=1)
 
     def _check_shapes(self, leaves: list[tf.Tensor], num_primary: int) -> None:
         shapes = [tuple(leaf.shape) for leaf in leaves]
         received = f"Received: shapes {shapes}, num_primary={num_primary}."
-        if len({shape[0] for shape in shapes}) > 1 or shapes[0][0] < 2 * num_primary:
+        if (
+            min(len(shape) for shape in shapes) < 2
+            or len({shape[0] for shape in shapes}) > 1
+            or shapes[0][0] < 2 * num_primary
+        ):
             raise ValueError(
-                "`gradients` must agree in their first axis, which holds `num_primary` "
-                "dedicated branches, as many shared halves, and secondary tasks. "
+                "`gradients` must have two axes at least and agree in the first, which "
+                "holds `num_primary` dedicated branches, as many shared halves, and "
+                "secondary tasks. "
                 f"{received} Give all towers the same widths."
             )
         if self.per_example and [len(shape) for shape in shapes] != [3]:
@@ -258,6 +254,23 @@ class Router:
                 "`per_example=True` needs one tensor (num_branches, batch, units). "
                 f"{received} Pass gradients at the inputs of the towers."
             )
+
+
+def _geometry(squares: tf.Tensor, products: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Cosines, and the smaller of 1 and the ratio of norms, like `products`."""
+    num_primary = products.shape[-2]
+    norms = tf.sqrt(squares)
+    own, sources = norms[..., :num_primary, None], norms[..., None, num_primary:]
+    cosines = tf.math.divide_no_nan(products, own * sources)
+    # 0 or 1 where a norm is 0.
+    ratios = tf.math.divide_no_nan(own, tf.maximum(own, sources))
+    return tf.clip_by_value(cosines, -1.0, 1.0), ratios
+
+
+def _squares(rows: tf.Tensor) -> tf.Tensor:
+    """Squared norm of each row."""
+    parts = inner_products(rows, rows)
+    return tf.reduce_sum(parts, axis=range(1, parts.shape.rank))
 
 
 def _mask(present: tf.Tensor | None, num_tasks: int) -> tf.Tensor:

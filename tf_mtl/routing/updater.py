@@ -83,15 +83,11 @@ class Updater(keras.layers.Layer):
                 f"`num_primary`. Received: shape {tuple(input_shape)}."
             )
         self.num_primary = int(input_shape[0])
-        shape = (self.num_primary, 2)
-        if self.rule == "fixed":
-            return
-        self._weights = self._add_state("branch_weights", shape, 0.5)
         if self.rule == "ratio":
-            self._averages = self._add_state("norm_averages", shape, 0.0)
-        else:
+            self._averages = self._add_state("norm_averages", (self.num_primary, 2))
+        elif self.rule == "softmax_sum":
             # Of the sums of norms, dedicated minus shared half.
-            self._difference = self._add_state("norm_difference", shape[:1], 0.0)
+            self._difference = self._add_state("norm_difference", (self.num_primary,))
 
     def call(self, outputs: tf.Tensor) -> tf.Tensor:
         """Adds the branches with the weights of the last update."""
@@ -108,7 +104,13 @@ class Updater(keras.layers.Layer):
         """
         if self.rule == "fixed":
             return tf.constant(0.5, tf.float64, [self.num_primary, 2])
-        return tf.convert_to_tensor(self._weights.value)
+        if self.rule == "softmax_sum":
+            difference = self._difference.value
+            return tf.sigmoid(tf.stack([difference, -difference], axis=-1))
+        averages = self._averages.value
+        total = tf.reduce_sum(averages, axis=-1, keepdims=True)
+        shares = tf.where(total > 0.0, tf.math.divide_no_nan(averages, total), 0.5)
+        return tf.clip_by_value(shares, self.floor, 1.0 - self.floor)
 
     def update(self, norms: tf.Tensor, present: tf.Tensor | None = None) -> None:
         """Takes the gradients of a step in. Call it once a step, after the router.
@@ -121,30 +123,21 @@ class Updater(keras.layers.Layer):
             present: bool tensor of shape `(num_primary,)`. False for a task with no
                 known label in this batch, whose weights stay. None: all present.
         """
+        if self.rule == "fixed":
+            return
         norms = tf.cast(norms, tf.float64)
         keep = tf.reduce_all(tf.math.is_finite(norms), axis=-1)
         if present is not None:
             keep &= tf.cast(present, tf.bool)
-        if self.rule == "fixed":
-            return
         if self.rule == "ratio":
             old = self._averages.value
             plain = norms / tf.maximum(self.branch_weights(), self.floor)
             new = self.decay * old + (1.0 - self.decay) * plain
-            averages = tf.where(keep[:, None], new, old)
-            self._averages.assign(averages)
-            total = tf.reduce_sum(averages, axis=-1)
-            share = tf.math.divide_no_nan(averages[:, 0], total)
-            share = tf.where(total > 0.0, share, 0.5)
-            share = tf.clip_by_value(share, self.floor, 1.0 - self.floor)
-            weights = [share, 1.0 - share]
+            self._averages.assign(tf.where(keep[:, None], new, old))
         else:
             old = self._difference.value
             new = old + norms[:, 0] - norms[:, 1]
-            difference = tf.where(keep, new, old)
-            self._difference.assign(difference)
-            weights = [tf.sigmoid(difference), tf.sigmoid(-difference)]
-        self._weights.assign(tf.stack(weights, axis=-1))
+            self._difference.assign(tf.where(keep, new, old))
 
     def dead_branches(self) -> tf.Tensor:
         """Branches that have lost their weight, and with it their gradient.
@@ -169,14 +162,12 @@ class Updater(keras.layers.Layer):
             "floor": self.floor,
         }
 
-    def _add_state(
-        self, name: str, shape: tuple[int, ...], value: float
-    ) -> keras.Variable:
+    def _add_state(self, name: str, shape: tuple[int, ...]) -> keras.Variable:
         return self.add_weight(
             name=name,
             shape=shape,
             dtype="float64",
-            initializer=keras.initializers.Constant(value),
+            initializer="zeros",
             trainable=False,
             autocast=False,
             # Replicas see the same norms and so compute the same state.
