@@ -5,7 +5,6 @@ import json
 import pathlib
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from typing import Any, TextIO
@@ -80,7 +79,7 @@ class ExportedStep:
 
 
 def export(
-    configurations: Sequence[Configuration], path: str, out: TextIO = sys.stdout
+    configurations: Sequence[Configuration], path: str, out: TextIO | None = None
 ) -> None:
     """Writes a folder for each configuration, and `run_hlo.py` beside them.
 
@@ -91,7 +90,7 @@ def export(
     Args:
         configurations: what to export.
         path: the folder to make.
-        out: where progress is printed.
+        out: where progress is printed; None: standard output.
 
     Raises:
         FileExistsError: if `path` exists.
@@ -192,6 +191,7 @@ def _write(
         "num_tasks": workload.num_tasks,
         "batch_size": workload.batch_size,
         "vocabulary": workload.vocabulary,
+        "sizes": str(workload.sizes),
         "tolerance": TOLERANCE,
         "updates": {str(result): arg for result, arg in step.updates.items()},
         "arguments": _describe(step.argument_names, step.arguments),
