@@ -72,6 +72,24 @@ def test_errors_of_the_commands(command, option, message, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--models=mmoe,mmoo"], "Did you mean 'mmoe'"),
+        (["--models=mmoe,ac_mmoe", "--expert_units=5"], "`num_heads` must divide"),
+    ],
+)
+def test_the_second_model_is_checked_before_the_first_is_measured(
+    command, options, message, capsys, tmp_path
+):
+    out = [f"--out={tmp_path / 'new'}"] if command == "hlo" else []
+    assert cli.main(["bench", command, *options, "--num_tasks=2", *out]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert not printed.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_shows_the_defaults(command, capsys):
     assert cli.main(["bench", command, "--help"]) == 0
     printed = capsys.readouterr().out
@@ -107,7 +125,7 @@ def test_step_of_a_model_of_given_sizes_is_exported(capsys, tmp_path):
     out = tmp_path / "hlo"
     options = ("--vocabularies=30", "--batch_sizes=4", "--methods=ew", f"--out={out}")
     assert cli.main(["bench", "hlo", *OPTIONS, *options]) == 0
-    assert f"Model: {TEXT}\n" in capsys.readouterr().out
+    assert f"ew-t2-b4-v30: {TEXT} ..." in capsys.readouterr().out
     config = json.loads((out / "ew-t2-b4-v30" / "config.json").read_text())
     shapes = {name: shape for name, _, shape in config["arguments"]}
     assert config["sizes"] == TEXT

@@ -56,10 +56,15 @@ def run(
 
     Returns:
         list of `Row`.
+
+    Raises:
+        ValueError: if an architecture is unknown or cannot have these sizes.
     """
+    names = names or models.names()
+    workload.check(names)
     print(heading(workload.sizes), file=out)
     rows = []
-    for name in names or models.names():
+    for name in names:
         row = _measure(name, workload, rounds, calls)
         print(_line(row), file=out, flush=True)
         rows.append(row)

@@ -94,6 +94,7 @@ def export(
 
     Raises:
         FileExistsError: if `path` exists.
+        ValueError: if a model is unknown or cannot have the sizes of its workload.
     """
     folder = pathlib.Path(path).expanduser()
     if folder.exists():
@@ -101,8 +102,16 @@ def export(
             f"`out` must not exist yet. Received: {path!r}. Delete it or choose "
             "another folder."
         )
+    pairs = [(each.workload, each.model) for each in configurations]
+    for workload, model in dict.fromkeys(pairs):
+        workload.check([model])
     for configuration in configurations:
-        print(f"{configuration.name} ...", end=" ", file=out, flush=True)
+        print(
+            f"{configuration.name}: {configuration.workload.sizes} ...",
+            end=" ",
+            file=out,
+            flush=True,
+        )
         step = export_step(configuration)
         # Not before: a configuration that cannot be exported leaves no folder behind.
         folder.mkdir(parents=True, exist_ok=True)

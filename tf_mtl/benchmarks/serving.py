@@ -59,9 +59,12 @@ def run(
 
     Returns:
         list of `Row`.
+
+    Raises:
+        ValueError: if an architecture is unknown or cannot have these sizes.
     """
-    print(heading(workload.sizes), file=out)
     built = {name: workload.model(name) for name in models}
+    print(heading(workload.sizes), file=out)
     served = {name: served_function(model) for name, model in built.items()}
     sizes = {name: workload.parameters(model) for name, model in built.items()}
     rows = []

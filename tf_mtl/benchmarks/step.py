@@ -83,16 +83,19 @@ def run(
         list of `Row`.
 
     Raises:
-        ValueError: if there are no workloads or a method is unknown.
+        ValueError: if there are no workloads, a method or a model is unknown, or a
+            model cannot have these sizes.
     """
     if not workloads:
         raise ValueError(
             "`workloads` must not be empty. Received: workloads=[]. Give a number of "
             "tasks and a vocabulary."
         )
+    found = parse_methods(methods)
+    for workload in workloads:
+        workload.check(models)
     print(heading(workloads[0].sizes), file=out)
     rows = []
-    found = parse_methods(methods)
     for count in dict.fromkeys(workload.num_tasks for workload in workloads):
         same_tasks = [workload for workload in workloads if workload.num_tasks == count]
         for start in range(1, max(len(found), 2), _GROUP):

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import math
+from collections.abc import Iterable
 
 import keras
 import numpy as np
@@ -83,6 +84,20 @@ class Workload:
         }
         sizes = {size: value for size, value in sizes.items() if size in known}
         return cls(self._features(), self._tasks(), **{**sizes, **options})
+
+    def check(self, texts: Iterable[str]) -> None:
+        """Builds models with the smallest tables: a wrong one fails before long work.
+
+        Args:
+            texts: architectures, see `model`.
+
+        Raises:
+            ValueError: if one is unknown or cannot have these sizes.
+        """
+        rows = _MIN_ROWS * self.sizes.num_features
+        smallest = dataclasses.replace(self, vocabulary=rows)
+        for text in texts:
+            smallest.model(text)
 
     def shared_bottom(self, parameters: int) -> models.SharedBottom:
         """A Shared-Bottom model of about so many parameters, not compiled.

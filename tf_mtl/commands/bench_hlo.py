@@ -67,6 +67,5 @@ def run(values: flags.FlagValues) -> None:
     ]
     # A function for each configuration looks like retracing to TensorFlow, which warns.
     tf.get_logger().setLevel("ERROR")
-    print(f"Model: {sizes}")
     hlo.export(configurations, values.out)
     print(f"Run: python {values.out}/run_hlo.py {values.out}")

@@ -36,12 +36,9 @@ def define_flags(values: flags.FlagValues) -> None:
 def run(values: flags.FlagValues) -> None:
     """Runs the benchmark."""
     sizes = options.read(Sizes, values)  # Wrong ones fail at once.
-    from tf_mtl import models
     from tf_mtl.benchmarks import architectures, results
     from tf_mtl.benchmarks.workload import Workload
 
-    for name in values.models or ():
-        models.get(name)  # A wrong name fails before anything is measured.
     workload = Workload(values.num_tasks, values.vocabulary, values.batch_size, sizes)
     rows = architectures.run(workload, values.models, values.rounds, values.calls)
     if values.output:
