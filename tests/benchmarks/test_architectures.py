@@ -10,10 +10,8 @@ from tf_mtl.benchmarks.workload import Workload
 
 def test_model_is_measured_beside_a_bottom_of_its_size():
     (row,) = architectures.run(
+        Workload(num_tasks=2, vocabulary=400, batch_size=8),
         ["mmoe"],
-        num_tasks=2,
-        vocabulary=400,
-        batch_size=8,
         rounds=1,
         calls=2,
         out=io.StringIO(),

@@ -14,17 +14,20 @@ import pytest
 from tf_mtl import cli
 from tf_mtl.benchmarks import hlo, run_hlo
 from tf_mtl.benchmarks.methods import Method
+from tf_mtl.benchmarks.sizes import Sizes
 from tf_mtl.benchmarks.workload import Workload
 
 TINY = Workload(
     num_tasks=2,
     vocabulary=40,
     batch_size=8,
-    num_features=2,
-    embedding_dim=4,
-    num_experts=2,
-    expert_units=(4,),
-    tower_units=(3,),
+    sizes=Sizes(
+        num_features=2,
+        embedding_dim=4,
+        num_experts=2,
+        expert_units=(4,),
+        tower_units=(3,),
+    ),
 )
 CONFIGURATIONS = [
     hlo.Configuration(Method("ew", "parameters"), TINY),
@@ -60,6 +63,11 @@ def test_folder_holds_the_script_and_complete_configurations(folder):
         }
 
 
+def test_export_says_the_sizes_of_the_model(folder):
+    row = run_hlo.describe(folder / "ew-t2-b8-v40")
+    assert row.network == "2 features x 4, 2 experts 4, towers 3"
+
+
 def test_existing_folder_is_refused(folder):
     with pytest.raises(FileExistsError, match="`out` must not exist"):
         hlo.export(CONFIGURATIONS, str(folder))
@@ -72,6 +80,7 @@ def test_existing_folder_is_refused(folder):
         (["--out=new", "--methods=ew,nope"], "nope"),
         (["--out=."], "`out` must not exist"),
         (["--out=new", "--methods=gradcraft:nope"], "`surface`"),
+        (["--out=new", "--num_features=40000"], "`vocabulary` must be at least 120000"),
     ],
 )
 def test_errors_of_the_command(options, message, capsys, tmp_path, monkeypatch):
@@ -87,7 +96,7 @@ def test_arguments_are_the_batch_and_then_variables(exported):
     (ids, _) = TINY.batch()
     np.testing.assert_array_equal(exported.arguments[1], ids["id_1"])
     tables = [n for n in names if n.startswith("mmoe/embedding")]
-    assert len(tables) == TINY.num_features
+    assert len(tables) == TINY.sizes.num_features
 
 
 def test_results_are_logs_and_then_new_values_of_arguments(exported):
@@ -250,6 +259,9 @@ def test_jaxlib_alone_gives_the_results_of_tensorflow(folder, tmp_path):
     }
     assert {row["method"] for row in rows} == methods
     assert all(row["milliseconds"] > 0 and row["ratio"] > 0 for row in rows)
+    network = "2 features x 4, 2 experts 4, towers 3"
+    assert {row["network"] for row in rows} == {network}
+    assert f"Model: {network}" in done.stdout
 
 
 @pytest.mark.usefixtures("needs_jaxlib")

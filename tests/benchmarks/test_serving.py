@@ -5,6 +5,7 @@ import io
 import pytest
 
 from tf_mtl.benchmarks import serving
+from tf_mtl.benchmarks.sizes import Sizes
 from tf_mtl.benchmarks.timing import interleaved_times
 from tf_mtl.benchmarks.workload import Workload
 
@@ -12,10 +13,9 @@ from tf_mtl.benchmarks.workload import Workload
 @pytest.fixture(scope="module")
 def rows():
     return serving.run(
+        Workload(num_tasks=2, vocabulary=400),
         models=["shared_bottom", "drgrad"],
         batch_sizes=[1, 8],
-        num_tasks=2,
-        vocabulary=400,
         rounds=2,
         calls=3,
         out=io.StringIO(),
@@ -43,7 +43,7 @@ def test_p99_is_the_time_that_one_of_a_hundred_exceeds():
 
 
 def test_parameters_do_not_count_tables():
-    workload = Workload(num_tasks=2, vocabulary=400, tower_units=())
+    workload = Workload(num_tasks=2, vocabulary=400, sizes=Sizes(tower_units=()))
     model = workload.model("shared_bottom")
     # Two layers of the bottom and two towers, all with biases.
     expected = (320 + 1) * 128 + (128 + 1) * 64 + 2 * (64 + 1)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tf_mtl import aggregators
 from tf_mtl.benchmarks import results, step
 from tf_mtl.benchmarks.methods import Method, parse_methods
+from tf_mtl.benchmarks.sizes import Sizes
 from tf_mtl.benchmarks.timing import interleaved_medians
 from tf_mtl.benchmarks.workload import Workload
 
@@ -17,10 +18,8 @@ from tf_mtl.benchmarks.workload import Workload
 @pytest.fixture(scope="module")
 def rows():
     return step.run(
-        num_tasks=[2],
-        vocabularies=[400, 800],
+        [Workload(2, vocabulary, batch_size=8) for vocabulary in (400, 800)],
         methods=["ew", "gradcraft:representation"],
-        batch_size=8,
         rounds=1,
         calls=1,
         jit_compile=False,
@@ -68,6 +67,11 @@ def test_all_stands_for_every_method_on_its_surfaces():
         assert ((name, "representation") in found) == is_gramian
 
 
+def test_no_workload_is_an_error():
+    with pytest.raises(ValueError, match="`workloads` must not be empty"):
+        step.run([])
+
+
 @pytest.mark.parametrize("item", ["gradcrft", "ew:nowhere", "gradcraft::tau=7"])
 def test_a_wrong_method_is_refused(item):
     with pytest.raises(ValueError, match="gradcraft|surface|tau"):
@@ -76,11 +80,9 @@ def test_a_wrong_method_is_refused(item):
 
 def test_models_are_measured_side_by_side():
     rows = step.run(
-        num_tasks=[2],
-        vocabularies=[400],
+        [Workload(num_tasks=2, vocabulary=400, batch_size=8)],
         methods=["ew"],
         models=["mmoe", "drgrad:num_experts=3"],
-        batch_size=8,
         plain_keras=False,
         rounds=1,
         calls=1,
@@ -99,10 +101,17 @@ def test_summary_compares_vocabularies(rows):
 
 
 def test_json_is_written(rows, tmp_path):
-    results.write(rows, tmp_path / "new" / "step.json")
+    results.write(rows, Sizes(num_experts=3), tmp_path / "new" / "step.json")
     result = json.loads((tmp_path / "new" / "step.json").read_text())
     assert len(result["rows"]) == len(rows)
     assert result["machine"]["tensorflow"] == tf.__version__
+    assert result["sizes"] == {
+        "num_features": 20,
+        "embedding_dim": 16,
+        "num_experts": 3,
+        "expert_units": [128, 64],
+        "tower_units": [64],
+    }
 
 
 def test_functions_take_turns():
@@ -113,8 +122,13 @@ def test_functions_take_turns():
     assert set(medians) == {"a", "b"}
 
 
-def test_plain_keras_model_is_the_same_network():
-    workload = Workload(num_tasks=2, vocabulary=400, batch_size=4)
+@pytest.mark.parametrize(
+    "sizes",
+    [Sizes(), Sizes(3, 5, 2, expert_units=(9, 7, 6), tower_units=(8, 4))],
+    ids=str,
+)
+def test_plain_keras_model_is_the_same_network(sizes):
+    workload = Workload(num_tasks=2, vocabulary=400, batch_size=4, sizes=sizes)
     model, plain = workload.model(), workload.plain_keras_model()
     # Our towers and the plain ones have the same sizes, biases included.
     assert model.count_params() - _state_size(model) == plain.count_params()

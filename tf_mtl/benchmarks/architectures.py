@@ -2,14 +2,13 @@
 
 import dataclasses
 import gc
-import sys
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
 import keras
 
 from tf_mtl import models, optimizers
-from tf_mtl.benchmarks.results import device_name
+from tf_mtl.benchmarks.results import heading
 from tf_mtl.benchmarks.serving import served_call, served_function
 from tf_mtl.benchmarks.step import train_function
 from tf_mtl.benchmarks.timing import interleaved_medians
@@ -40,32 +39,32 @@ class Row:
 
 
 def run(
+    workload: Workload,
     names: Sequence[str] | None = None,
-    num_tasks: int = 6,
-    vocabulary: int = 100_000,
-    batch_size: int = 2048,
     rounds: int = 15,
     calls: int = 4,
-    out: TextIO = sys.stdout,
+    out: TextIO | None = None,
 ) -> list[Row]:
     """Measures each architecture in turns with a Shared-Bottom model of its size.
 
     Args:
+        workload: tasks, rows of a step and of a call, and sizes of the models.
         names: architectures. None: all.
-        num_tasks: int.
-        vocabulary: int, rows of all embedding tables together.
-        batch_size: int, rows of a step and of a call.
         rounds: int, see `interleaved_medians`.
         calls: int, see `interleaved_medians`.
-        out: where lines are printed.
+        out: where lines are printed; None: standard output.
 
     Returns:
         list of `Row`.
+
+    Raises:
+        ValueError: if an architecture is unknown or cannot have these sizes.
     """
-    print(f"Device: {device_name()}", file=out)
-    workload = Workload(num_tasks, vocabulary, batch_size)
+    names = names or models.names()
+    workload.check(names)
+    print(heading(workload.sizes), file=out)
     rows = []
-    for name in names or models.names():
+    for name in names:
         row = _measure(name, workload, rounds, calls)
         print(_line(row), file=out, flush=True)
         rows.append(row)

@@ -5,7 +5,6 @@ import json
 import pathlib
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from typing import Any, TextIO
@@ -80,7 +79,7 @@ class ExportedStep:
 
 
 def export(
-    configurations: Sequence[Configuration], path: str, out: TextIO = sys.stdout
+    configurations: Sequence[Configuration], path: str, out: TextIO | None = None
 ) -> None:
     """Writes a folder for each configuration, and `run_hlo.py` beside them.
 
@@ -91,10 +90,11 @@ def export(
     Args:
         configurations: what to export.
         path: the folder to make.
-        out: where progress is printed.
+        out: where progress is printed; None: standard output.
 
     Raises:
         FileExistsError: if `path` exists.
+        ValueError: if a model is unknown or cannot have the sizes of its workload.
     """
     folder = pathlib.Path(path).expanduser()
     if folder.exists():
@@ -102,8 +102,16 @@ def export(
             f"`out` must not exist yet. Received: {path!r}. Delete it or choose "
             "another folder."
         )
+    pairs = [(each.workload, each.model) for each in configurations]
+    for workload, model in dict.fromkeys(pairs):
+        workload.check([model])
     for configuration in configurations:
-        print(f"{configuration.name} ...", end=" ", file=out, flush=True)
+        print(
+            f"{configuration.name}: {configuration.workload.sizes} ...",
+            end=" ",
+            file=out,
+            flush=True,
+        )
         step = export_step(configuration)
         # Not before: a configuration that cannot be exported leaves no folder behind.
         folder.mkdir(parents=True, exist_ok=True)
@@ -192,6 +200,7 @@ def _write(
         "num_tasks": workload.num_tasks,
         "batch_size": workload.batch_size,
         "vocabulary": workload.vocabulary,
+        "sizes": str(workload.sizes),
         "tolerance": TOLERANCE,
         "updates": {str(result): arg for result, arg in step.updates.items()},
         "arguments": _describe(step.argument_names, step.arguments),

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl.benchmarks.sizes import Sizes
 from tf_mtl.files import write_json
 
 
@@ -22,11 +23,24 @@ def device_name() -> str:
     return f"GPU {details.get('device_name', gpus[0].name)}"
 
 
-def write(rows: Sequence[Any], path: str | os.PathLike[str]) -> None:
-    """Writes rows and the machine as JSON.
+def heading(sizes: Sizes) -> str:
+    """The lines above a table: where it was measured, and on what.
+
+    Args:
+        sizes: sizes of the models.
+
+    Returns:
+        str of two lines.
+    """
+    return f"Device: {device_name()}\nModel: {sizes}"
+
+
+def write(rows: Sequence[Any], sizes: Sizes, path: str | os.PathLike[str]) -> None:
+    """Writes rows, the machine and the sizes of the models as JSON.
 
     Args:
         rows: instances of a dataclass.
+        sizes: sizes of the models.
         path: the file.
     """
     result: dict[str, Any] = {
@@ -37,6 +51,7 @@ def write(rows: Sequence[Any], path: str | os.PathLike[str]) -> None:
             "tensorflow": tf.__version__,
             "keras": keras.version(),
         },
+        "sizes": dataclasses.asdict(sizes),
         "rows": [dataclasses.asdict(row) for row in rows],
     }
     write_json(pathlib.Path(path), result)

@@ -53,6 +53,7 @@ class Row:
         milliseconds: median time of a step.
         ratio: that over the time of equal weights at the same sizes.
         failure: why there is no time, else empty.
+        network: sizes of the model, in words.
     """
 
     method: str
@@ -64,6 +65,7 @@ class Row:
     milliseconds: float | None = None
     ratio: float | None = None
     failure: str = ""
+    network: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -337,6 +339,7 @@ def describe(folder: pathlib.Path) -> Row:
     return Row(
         config["label"],
         (config["num_tasks"], config["batch_size"], config["vocabulary"]),
+        network=config["sizes"],
     )
 
 
@@ -405,9 +408,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs all configurations of a folder, see the module."""
     arguments = _parse(argv)
     deadline = time.monotonic() + arguments.time_limit
-    groups: dict[tuple[int, int, int], list[pathlib.Path]] = {}
+    groups: dict[tuple[str, tuple[int, int, int]], list[pathlib.Path]] = {}
     for config in sorted(arguments.folder.glob("[!.]*/config.json")):
-        groups.setdefault(describe(config.parent).sizes, []).append(config.parent)
+        row = describe(config.parent)
+        groups.setdefault((row.network, row.sizes), []).append(config.parent)
     if not groups:
         print(f"No exported steps in {str(arguments.folder)!r}.", file=sys.stderr)
         return 1
@@ -421,8 +425,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     version = jaxlib.__version__
     print(f"Device: {device.platform}, {device.device_kind}; jaxlib {version}")
     rows: list[Row] = []
-    for _, folders in sorted(groups.items()):
+    for (network, _), folders in sorted(groups.items()):
         rows += run_group(folders, device, arguments, deadline)
+        print(f"Model: {network}")
         print(table(rows[-len(folders) :]), flush=True)
         if arguments.output:  # After each group: a run that is killed leaves a part.
             found = {

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import statistics
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import TextIO
@@ -12,7 +11,7 @@ import tensorflow as tf
 
 from tf_mtl import export
 from tf_mtl.benchmarks.defaults import SERVED_MODELS
-from tf_mtl.benchmarks.results import device_name
+from tf_mtl.benchmarks.results import heading
 from tf_mtl.benchmarks.timing import interleaved_times
 from tf_mtl.benchmarks.workload import Batch, Workload
 
@@ -41,31 +40,31 @@ class Row:
 
 
 def run(
+    workload: Workload,
     models: Sequence[str] = SERVED_MODELS,
     batch_sizes: Sequence[int] = (1, 512, 2048),
-    num_tasks: int = 6,
-    vocabulary: int = 100_000,
     rounds: int = 50,
     calls: int = 10,
-    out: TextIO = sys.stdout,
+    out: TextIO | None = None,
 ) -> list[Row]:
     """Exports models, loads them and times `serving_default` in turns.
 
     Args:
+        workload: tasks and sizes of the models. Its batch size is not used.
         models: names of architectures; the first is the reference.
         batch_sizes: rows per call.
-        num_tasks: int.
-        vocabulary: int, rows of all embedding tables together.
         rounds: int, see `interleaved_times`.
         calls: int, see `interleaved_times`.
-        out: where lines are printed.
+        out: where lines are printed; None: standard output.
 
     Returns:
         list of `Row`.
+
+    Raises:
+        ValueError: if an architecture is unknown or cannot have these sizes.
     """
-    print(f"Device: {device_name()}", file=out)
-    workload = Workload(num_tasks, vocabulary)
     built = {name: workload.model(name) for name in models}
+    print(heading(workload.sizes), file=out)
     served = {name: served_function(model) for name, model in built.items()}
     sizes = {name: workload.parameters(model) for name, model in built.items()}
     rows = []

@@ -2,7 +2,6 @@
 
 import dataclasses
 import gc
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
@@ -13,7 +12,7 @@ import tensorflow as tf
 from tf_mtl import optimizers
 from tf_mtl.benchmarks.defaults import METHODS
 from tf_mtl.benchmarks.methods import Method, parse_methods
-from tf_mtl.benchmarks.results import device_name
+from tf_mtl.benchmarks.results import heading
 from tf_mtl.benchmarks.timing import interleaved_medians
 from tf_mtl.benchmarks.workload import Batch, Workload
 
@@ -59,43 +58,50 @@ class Row:
 
 
 def run(
-    num_tasks: Sequence[int] = (2, 6, 14),
-    vocabularies: Sequence[int] = (10**4, 10**6, 10**7),
+    workloads: Sequence[Workload],
     methods: Sequence[str] = METHODS,
     models: Sequence[str] = ("mmoe",),
-    batch_size: int = 2048,
     plain_keras: bool = True,
     rounds: int = 15,
     calls: int = 4,
     jit_compile: bool = True,
-    out: TextIO = sys.stdout,
+    out: TextIO | None = None,
 ) -> list[Row]:
     """Measures the train function of `fit`, side by side for all methods.
 
     Args:
-        num_tasks: numbers of tasks.
-        vocabularies: rows of all embedding tables together.
+        workloads: one for each number of tasks and vocabulary, otherwise alike.
         methods: see `parse_methods`; the first is the reference.
         models: architectures, see `Workload.model`; the first is the reference.
-        batch_size: int.
         plain_keras: bool. Whether to measure the plain Keras model as well.
         rounds: int, see `interleaved_times`.
         calls: int, see `interleaved_times`.
         jit_compile: bool. Whether our steps are compiled by XLA.
-        out: where progress and lines are printed.
+        out: where progress and lines are printed; None: standard output.
 
     Returns:
         list of `Row`.
+
+    Raises:
+        ValueError: if there are no workloads, a method or a model is unknown, or a
+            model cannot have these sizes.
     """
-    print(f"Device: {device_name()}", file=out)
-    rows = []
+    if not workloads:
+        raise ValueError(
+            "`workloads` must not be empty. Received: workloads=[]. Give a number of "
+            "tasks and a vocabulary."
+        )
     found = parse_methods(methods)
-    for count in num_tasks:
-        workloads = [Workload(count, size, batch_size) for size in vocabularies]
+    for workload in workloads:
+        workload.check(models)
+    print(heading(workloads[0].sizes), file=out)
+    rows = []
+    for count in dict.fromkeys(workload.num_tasks for workload in workloads):
+        same_tasks = [workload for workload in workloads if workload.num_tasks == count]
         for start in range(1, max(len(found), 2), _GROUP):
             # The reference takes part in every group, and is shown once.
             group = _measure(
-                workloads,
+                same_tasks,
                 [found[0], *found[start : start + _GROUP]],
                 models,
                 plain_keras and start == 1,
@@ -138,7 +144,7 @@ def _measure(
     rounds: int,
     calls: int,
     jit_compile: bool,
-    out: TextIO,
+    out: TextIO | None,
 ) -> list[Row]:
     """All vocabularies, models and methods for one number of tasks, in turns."""
     # By vocabulary, model and method.

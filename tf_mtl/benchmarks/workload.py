@@ -3,46 +3,56 @@
 import dataclasses
 import inspect
 import math
+from collections.abc import Iterable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tf_mtl import features, models
+from tf_mtl.benchmarks.sizes import Sizes
 from tf_mtl.option_text import read_named
 from tf_mtl.tasks import Task
 
 Batch = tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]
 
+# Two ids are reserved, for missing and for unknown values.
+_MIN_ROWS = 3
+
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """Sizes of a model with experts and of its batches.
+    """A model with experts, its tasks and its batches.
 
     Args:
         num_tasks: int.
         vocabulary: int. Rows of all embedding tables together.
         batch_size: int.
-        num_features: int. Features with ids, each with a table of its own.
-        embedding_dim: int.
-        num_experts: int.
-        expert_units: widths of the layers of an expert.
-        tower_units: widths of the hidden layers of a tower.
+        sizes: sizes of the model.
+
+    Raises:
+        ValueError: if `vocabulary` is too small for the tables of all features.
     """
 
     num_tasks: int
     vocabulary: int
     batch_size: int = 2048
-    num_features: int = 20
-    embedding_dim: int = 16
-    num_experts: int = 4
-    expert_units: tuple[int, ...] = (128, 64)
-    tower_units: tuple[int, ...] = (64,)
+    sizes: Sizes = Sizes()
+
+    def __post_init__(self) -> None:
+        if self.rows_per_table < _MIN_ROWS:
+            count = self.sizes.num_features
+            raise ValueError(
+                f"`vocabulary` must be at least {_MIN_ROWS * count}: {_MIN_ROWS} rows "
+                f"for each of {count} features. Received: "
+                f"vocabulary={self.vocabulary}. Give more rows or a smaller "
+                "`num_features`."
+            )
 
     @property
     def rows_per_table(self) -> int:
         """Rows of one embedding table."""
-        return self.vocabulary // self.num_features
+        return self.vocabulary // self.sizes.num_features
 
     def model(self, text: str = "mmoe") -> models.MultiTaskModel:
         """One of our models, not compiled.
@@ -59,11 +69,11 @@ class Workload:
         name, options = read_named(text)
         cls = models.get(name)
         sizes = {
-            "num_experts": self.num_experts,
-            "expert_units": self.expert_units,
-            "bottom_units": self.expert_units,
-            "units": self.expert_units,
-            "tower_units": self.tower_units,
+            "num_experts": self.sizes.num_experts,
+            "expert_units": self.sizes.expert_units,
+            "bottom_units": self.sizes.expert_units,
+            "units": self.sizes.expert_units,
+            "tower_units": self.sizes.tower_units,
         }
         # A class that passes further arguments on takes those of its base, too.
         known = {
@@ -74,6 +84,20 @@ class Workload:
         }
         sizes = {size: value for size, value in sizes.items() if size in known}
         return cls(self._features(), self._tasks(), **{**sizes, **options})
+
+    def check(self, texts: Iterable[str]) -> None:
+        """Builds models with the smallest tables: a wrong one fails before long work.
+
+        Args:
+            texts: architectures, see `model`.
+
+        Raises:
+            ValueError: if one is unknown or cannot have these sizes.
+        """
+        rows = _MIN_ROWS * self.sizes.num_features
+        smallest = dataclasses.replace(self, vocabulary=rows)
+        for text in texts:
+            smallest.model(text)
 
     def shared_bottom(self, parameters: int) -> models.SharedBottom:
         """A Shared-Bottom model of about so many parameters, not compiled.
@@ -87,7 +111,7 @@ class Workload:
                 self._features(),
                 self._tasks(),
                 bottom_units=(2 * width, width),
-                tower_units=self.tower_units,
+                tower_units=self.sizes.tower_units,
             )
 
         # Parameters are quadratic in the width: three models tell all.
@@ -102,34 +126,35 @@ class Workload:
         """Number of trainable parameters beside the embedding tables."""
         if isinstance(model, models.MultiTaskModel):
             return model.count_parameters()
-        tables = self.num_features * self.rows_per_table * self.embedding_dim
+        rows = self.sizes.num_features * self.rows_per_table
+        tables = rows * self.sizes.embedding_dim
         return sum(math.prod(v.shape) for v in model.trainable_variables) - tables
 
     def plain_keras_model(self) -> keras.Model:
         """The same network of Keras layers, compiled with Keras' Adam and XLA."""
-        layers = keras.layers
+        layers, sizes = keras.layers, self.sizes
         inputs = {
             name: keras.Input((), dtype="int32", name=name)
             for name in self._feature_names()
         }
         embedded = layers.Concatenate()(
             [
-                layers.Embedding(self.rows_per_table, self.embedding_dim)(ids)
+                layers.Embedding(self.rows_per_table, sizes.embedding_dim)(ids)
                 for ids in inputs.values()
             ]
         )
         experts = []
-        for _ in range(self.num_experts):
+        for _ in range(sizes.num_experts):
             hidden = embedded
-            for width in self.expert_units:
+            for width in sizes.expert_units:
                 hidden = layers.Dense(width, activation="relu")(hidden)
             experts.append(hidden)
         stacked = keras.ops.stack(experts, axis=1)
         outputs = {}
         for name in self._task_names():
-            gate = layers.Dense(self.num_experts, "softmax", use_bias=False)(embedded)
+            gate = layers.Dense(sizes.num_experts, "softmax", use_bias=False)(embedded)
             hidden = keras.ops.einsum("be,beh->bh", gate, stacked)
-            for width in self.tower_units:
+            for width in sizes.tower_units:
                 hidden = layers.Dense(width, activation="relu")(hidden)
             outputs[name] = layers.Dense(1, name=name)(hidden)
         model = keras.Model(inputs, outputs)
@@ -161,7 +186,7 @@ class Workload:
             features.IntegerRange(
                 name,
                 num_values=self.rows_per_table - 2,
-                embedding_dim=self.embedding_dim,
+                embedding_dim=self.sizes.embedding_dim,
                 personal=i == 0,
             )
             for i, name in enumerate(self._feature_names())
@@ -174,7 +199,7 @@ class Workload:
         ]
 
     def _feature_names(self) -> list[str]:
-        return [f"id_{i}" for i in range(self.num_features)]
+        return [f"id_{i}" for i in range(self.sizes.num_features)]
 
     def _task_names(self) -> list[str]:
         return [f"task_{i}" for i in range(self.num_tasks)]

@@ -3,19 +3,22 @@
 Examples:
   tf-mtl bench hlo --out=runs/hlo
   tf-mtl bench hlo --out=runs/hlo --num_tasks=6 --batch_sizes=1024,16384
+  tf-mtl bench hlo --out=runs/hlo --num_features=50 --embedding_dim=8 --num_experts=8
   python runs/hlo/run_hlo.py runs/hlo --platform=cuda --output=times.json
 
 For each choice of options, the compiled train step of the model of `tf-mtl bench step`
 is written as a StableHLO module, with its arguments and with the results of running it
 here. The script run_hlo.py, written beside them, needs jaxlib alone: on any machine it
 checks that the steps give the same results there, and measures them side by side.
-A configuration takes half a minute, and 8 MB at 10,000 rows of embedding tables,
-34 MB at 100,000.
+A configuration of the default sizes takes half a minute, and 8 MB at 10,000 rows of
+embedding tables, 34 MB at 100,000.
 """
 
 from absl import flags
 
 from tf_mtl.benchmarks.defaults import METHODS
+from tf_mtl.benchmarks.sizes import Sizes
+from tf_mtl.commands import options
 from tf_mtl.option_text import split
 
 
@@ -37,12 +40,14 @@ def define_flags(values: flags.FlagValues) -> None:
         "Rows of all embedding tables together.",
         flag_values=values,
     )
+    options.define(Sizes, values)
 
 
 def run(values: flags.FlagValues) -> None:
     """Runs the export."""
     if not values.out:
         raise ValueError("`out` must be given. Pass --out=FOLDER, a new folder.")
+    sizes = options.read(Sizes, values)  # Wrong ones fail at once.
     import tensorflow as tf
 
     from tf_mtl.benchmarks import hlo
@@ -52,7 +57,7 @@ def run(values: flags.FlagValues) -> None:
     methods = parse_methods(split(values.methods, ","))
     configurations = [
         hlo.Configuration(
-            method, Workload(int(count), int(float(size)), int(batch)), model
+            method, Workload(int(count), int(float(size)), int(batch), sizes), model
         )
         for count in values.num_tasks
         for batch in values.batch_sizes

@@ -3,14 +3,18 @@
 Examples:
   tf-mtl bench models
   tf-mtl bench models --models=mmoe,ple --output=models.json
+  tf-mtl bench models --num_features=50 --embedding_dim=8 --expert_units=256,128
 
-For each architecture (20 features with ids x 16, 4 experts 128-64, towers of 64, as far
-as it has such sizes) a Shared-Bottom model with about the same number of parameters
-takes turns with it. Printed: median time of a train step with equal weights, and of a
-call of the exported model, with their ratios to Shared-Bottom.
+For each architecture (20 features with ids x 16, 4 experts 128-64, towers of 64, unless
+told otherwise, as far as it has such sizes) a Shared-Bottom model with about the same
+number of parameters takes turns with it. Printed: median time of a train step with
+equal weights, and of a call of the exported model, with their ratios to Shared-Bottom.
 """
 
 from absl import flags
+
+from tf_mtl.benchmarks.sizes import Sizes
+from tf_mtl.commands import options
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -23,6 +27,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "vocabulary", 100_000, "Rows of all embedding tables.", flag_values=values
     )
     flags.DEFINE_integer("batch_size", 2048, "Rows per step.", flag_values=values)
+    options.define(Sizes, values)
     flags.DEFINE_integer("rounds", 15, "Turns of each model.", flag_values=values)
     flags.DEFINE_integer("calls", 4, "Calls per turn.", flag_values=values)
     flags.DEFINE_string("output", None, "JSON file to write.", flag_values=values)
@@ -30,19 +35,12 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def run(values: flags.FlagValues) -> None:
     """Runs the benchmark."""
-    from tf_mtl import models
+    sizes = options.read(Sizes, values)  # Wrong ones fail at once.
     from tf_mtl.benchmarks import architectures, results
+    from tf_mtl.benchmarks.workload import Workload
 
-    for name in values.models or ():
-        models.get(name)  # A wrong name fails before anything is measured.
-    rows = architectures.run(
-        values.models,
-        values.num_tasks,
-        values.vocabulary,
-        values.batch_size,
-        values.rounds,
-        values.calls,
-    )
+    workload = Workload(values.num_tasks, values.vocabulary, values.batch_size, sizes)
+    rows = architectures.run(workload, values.models, values.rounds, values.calls)
     if values.output:
-        results.write(rows, values.output)
+        results.write(rows, sizes, values.output)
         print(f"Wrote {values.output}.")

@@ -33,12 +33,32 @@ class _JsonSerializer(flags.ArgumentSerializer):
         return json.dumps(value)
 
 
+class _IntsParser(flags.ArgumentParser):
+    """Parses integers between commas; an absl flag holds the tuple."""
+
+    def parse(self, argument: Any) -> tuple[int, ...]:
+        if not isinstance(argument, str):
+            return tuple(argument)
+        try:
+            return tuple(int(part) for part in argument.split(","))
+        except ValueError:
+            raise ValueError("not integers with commas, such as 128,64") from None
+
+    def flag_type(self) -> str:
+        return "integers"
+
+
+class _IntsSerializer(flags.ArgumentSerializer):
+    def serialize(self, value: Any) -> str:
+        return ",".join(map(str, value))
+
+
 def define(config: type, values: flags.FlagValues) -> None:
     """Declares one option per field, with its default and help text.
 
     Args:
-        config: dataclass whose fields are str, int, float, bool, `str | None` or
-            dict, each with a `help` in its metadata.
+        config: dataclass whose fields are str, int, float, bool, `str | None`,
+            `tuple[int, ...]` or dict, each with a `help` in its metadata.
         values: where to declare.
     """
     types = typing.get_type_hints(config)
@@ -72,6 +92,19 @@ def define_json(
     )
 
 
+def _define_ints(
+    name: str, default: tuple[int, ...], text: str, flag_values: flags.FlagValues
+) -> None:
+    flags.DEFINE(
+        _IntsParser(),
+        name,
+        default,
+        text,
+        flag_values=flag_values,
+        serializer=_IntsSerializer(),
+    )
+
+
 def read(config: type[_Config], values: flags.FlagValues) -> _Config:
     """Makes the dataclass from parsed options.
 
@@ -90,4 +123,5 @@ _DECLARE: dict[Any, Any] = {
     bool: flags.DEFINE_bool,
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
+    tuple[int, ...]: _define_ints,
 }
