@@ -36,7 +36,7 @@ def test_state_is_read_off_the_method(entries):
 
 def test_cost_follows_from_the_kind(entries):
     assert entries["uw"].cost == "nothing"
-    assert entries["famo"].cost == "one forward pass"
+    assert entries["famo"].cost == "a forward pass in some steps"
     assert entries["gradcraft"].cost.startswith("T - 1 backward passes")
 
 

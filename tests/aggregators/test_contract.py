@@ -14,7 +14,7 @@ TASKS = range(5)
 # Every registered method as it comes, and an option that adds state.
 VARIANTS = [(name, {}) for name in aggregators.names()]
 VARIANTS += [("gradcraft", {"norm_ema": 0.9}), ("stch", {"form": "log_nadir"})]
-VARIANTS += [("dbmtl", {"beta": 0.0}), ("famo", {"second_pass": False})]
+VARIANTS += [("dbmtl", {"beta": 0.0}), ("famo", {"second_pass_every": None})]
 
 # Random streams differ between eager mode and XLA: where numbers are compared, the
 # methods that draw are told what to draw.

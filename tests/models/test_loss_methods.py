@@ -59,14 +59,17 @@ def train_by_hand(model, aggregator):
             weights = aggregator.weights(tf.stop_gradient(before))
             total = tf.reduce_sum(weights * before)
         optimizer.apply(tape.gradient(total, [v.value for v in variables]), variables)
-        aggregator.observe(losses(training=False))
+        updated = aggregator.updated_losses(lambda: losses(training=False))
+        aggregator.observe(updated)
 
 
+@pytest.mark.parametrize("every", [1, 2])
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_famo_observes_the_losses_after_the_update(jit_compile):
-    by_hand, aggregator = make("ew"), aggregators.get("famo")
+def test_famo_observes_the_losses_after_the_update(jit_compile, every):
+    aggregator = aggregators.get("famo", second_pass_every=every)
+    by_hand = make("ew")
     train_by_hand(by_hand, aggregator)
-    model = make("famo", jit_compile)
+    model = make(aggregators.get("famo", second_pass_every=every), jit_compile)
     train(model, epochs=1)
     assert np.all(np.abs(aggregator._logits.numpy()) > 1e-3)
     # They come from differences of logarithms of float32 losses.

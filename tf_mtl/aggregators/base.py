@@ -190,16 +190,29 @@ class Aggregator(abc.ABC):
     def observes_update(self) -> bool:
         """Whether the method wants to see what an update did, see `observe`.
 
-        It costs one more forward pass a step.
+        It costs a forward pass more in steps where it does.
         """
         return type(self)._observe is not Aggregator._observe
+
+    def updated_losses(self, evaluate: Callable[[], tf.Tensor]) -> tf.Tensor:
+        """Losses for `observe`, evaluated in steps alone whose update is looked at.
+
+        Args:
+            evaluate: function without arguments that gives the losses of the batch
+                after its update, a float tensor of shape `(num_tasks,)`.
+
+        Returns:
+            float tensor of shape `(num_tasks,)`: what `evaluate` gave, or NaN, which
+            `observe` ignores.
+        """
+        return evaluate()
 
     def observe(self, losses: tf.Tensor, present: tf.Tensor | None = None) -> None:
         """Tells a method with `observes_update` what the update did.
 
         Args:
             losses: float tensor of shape `(num_tasks,)`, of the batch of the last step,
-                after its update.
+                after its update; see `updated_losses`. Ignored if not finite.
             present: bool tensor of shape `(num_tasks,)`, as in that step.
         """
         losses = tf.convert_to_tensor(losses)

@@ -69,7 +69,7 @@ def _entry(name: str) -> Entry:
         aggregator.build_rows([(_PARAMETERS,)])
     cost = _COSTS[cls.kind]
     if aggregator.observes_update:
-        cost = "one forward pass"
+        cost = "a forward pass in some steps"
     return Entry(
         name,
         cls.kind,

@@ -1,11 +1,16 @@
 """FAMO: weights learned from what each update does to the losses."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from tf_mtl.aggregators.checks import check_not_negative, check_positive
+from tf_mtl.aggregators.checks import (
+    check_count,
+    check_not_negative,
+    check_positive,
+)
 from tf_mtl.aggregators.gap_weighting import GapWeighting
 from tf_mtl.aggregators.registry import register
 from tf_mtl.aggregators.rows import as_float
@@ -21,15 +26,16 @@ class FAMO(GapWeighting):
 
     With `z = softmax(xi)` over the present tasks, `xi` learned and 0 at the start, and
     the gaps `D = l - min_losses + 1e-8`, the weights are `z / D`, scaled to the sum 1.
-    After the update the same batch is evaluated again: the rates of improvement
-    `delta = log D(before) - log D(after)` give the gradient of `xi`,
+    After every `second_pass_every`-th update its batch is evaluated again: the rates of
+    improvement `delta = log D(before) - log D(after)` give the gradient of `xi`,
     `z (delta - z . delta) + gamma xi`, and `xi` takes one step of Adam. A task that
     improved more than the others loses weight.
 
-    The price is one more forward pass a step, without dropout: with dropout `delta`
-    also holds what dropout adds to a loss. A hand-written loop calls `observe` after
-    each update. `second_pass=False` takes the losses of the next batch instead: no more
-    work than equal weights, but `delta` also holds how batches differ.
+    The price is one more forward pass in those steps, without dropout: with dropout
+    `delta` also holds what dropout adds to a loss. A hand-written loop calls `observe`
+    after an update. `second_pass_every=None` takes the losses of the next batch
+    instead, in every step: no more work than equal weights, but `delta` also holds how
+    batches differ.
 
     A loss below its least value counts as equal to it. One task gets its plain
     gradient.
@@ -39,7 +45,8 @@ class FAMO(GapWeighting):
         gamma: float, at least 0, decay of `xi`, added to its gradient.
         min_losses: sequence of `num_tasks` floats, the least value of each loss. None:
             0 for each.
-        second_pass: bool. Whether each batch is evaluated again after its update.
+        second_pass_every: int, at least 1. The batch of each so-manieth step, the first
+            among them, is evaluated again after its update. None: of no step.
         **kwargs: see `LossWeighting`.
 
     Raises:
@@ -49,9 +56,10 @@ class FAMO(GapWeighting):
         Liu et al., FAMO: Fast Adaptive Multitask Optimization, NeurIPS 2023,
         arXiv:2306.03792. Differs from the official code: it also clips the shared
         gradient to norm 1, for which optimizers have `global_clipnorm`, and its `gamma`
-        is between 1e-5 and 1e-2, where the paper has 1e-3. Like it, this evaluates each
-        batch twice; algorithm 1 speaks of one training set, for which
-        `second_pass=False` gives the same weights.
+        is between 1e-5 and 1e-2, where the paper has 1e-3; and it evaluates every batch
+        twice, `second_pass_every=1`, which costs a forward pass in each step. Algorithm
+        1 speaks of one training set, for which `second_pass_every=None` gives the same
+        weights as 1.
     """
 
     def __init__(
@@ -59,11 +67,13 @@ class FAMO(GapWeighting):
         learning_rate: float = 0.025,
         gamma: float = 1e-3,
         min_losses: Sequence[float] | None = None,
-        second_pass: bool = True,
+        second_pass_every: int | None = 5,
         **kwargs: Any,
     ) -> None:
         super().__init__(min_losses=min_losses, **kwargs)
-        self.second_pass = bool(second_pass)
+        if second_pass_every is not None:
+            check_count("second_pass_every", second_pass_every)
+        self.second_pass_every = second_pass_every
         self.learning_rate = check_positive("learning_rate", learning_rate)
         self.gamma = check_not_negative("gamma", gamma)
 
@@ -73,17 +83,28 @@ class FAMO(GapWeighting):
             **super().get_config(),
             "learning_rate": self.learning_rate,
             "gamma": self.gamma,
-            "second_pass": self.second_pass,
+            "second_pass_every": self.second_pass_every,
         }
 
     @property
     def observes_update(self) -> bool:
-        """Whether the batch of an update is evaluated again: `second_pass`."""
-        return self.second_pass
+        """Whether the batch of some updates is evaluated again."""
+        return self.second_pass_every is not None
+
+    def updated_losses(self, evaluate: Callable[[], tf.Tensor]) -> tf.Tensor:
+        """Losses for `observe`, see `Aggregator`."""
+        every = self.second_pass_every
+        if every in (None, 1):
+            return evaluate()
+        is_due = self._steps.value % every == 1
+        nothing = tf.fill([self.num_tasks], tf.constant(math.nan, tf.float64))
+        if tf.distribute.has_strategy():  # Replicas cannot meet inside a condition.
+            return tf.where(is_due, tf.cast(evaluate(), tf.float64), nothing)
+        return tf.cond(is_due, lambda: tf.cast(evaluate(), tf.float64), lambda: nothing)
 
     def weights(self, losses: tf.Tensor, present: tf.Tensor | None = None) -> tf.Tensor:
         """Weights of the task gradients, see `LossWeighting`."""
-        if not self.second_pass:
+        if self.second_pass_every is None:
             losses = as_float(losses)
             _, present = self._task_inputs(losses.shape[0], losses, present)
             # Tasks that no step has seen yet have nothing to be compared with.
@@ -95,10 +116,12 @@ class FAMO(GapWeighting):
         self._logits = self.add_variable("logits", shape, task_axes=1)
         self._last_gaps = self.add_variable("last_gaps", shape, task_axes=1)
         self._adam = TaskAdam(self, self.learning_rate, num_tasks)
+        self._steps = self.add_variable("steps", dtype="int32")
 
     def _weights(self, losses: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         gaps = self._gaps(losses)
         self._last_gaps.assign(gaps)
+        self._steps.assign_add(1)
         weights = present_softmax(self._logits.value, present) / gaps
         return tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
 

@@ -1,5 +1,6 @@
 """What all methods that look at gradients have in common."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import keras
@@ -85,6 +86,12 @@ class GradientAggregator(Aggregator):
         if self.loss_weighting is None:
             return tf.ones_like(losses)
         return self.loss_weighting.weights(losses, present)
+
+    def updated_losses(self, evaluate: Callable[[], tf.Tensor]) -> tf.Tensor:
+        """Losses for `observe`, see `Aggregator`."""
+        if self.loss_weighting is None:
+            return evaluate()
+        return self.loss_weighting.updated_losses(evaluate)
 
     def observe(self, losses: tf.Tensor, present: tf.Tensor | None = None) -> None:
         """Tells the loss weighting what the update did, see `Aggregator`."""

@@ -226,5 +226,8 @@ class _Descent:
         direction = self._aggregator(tf.stack(rows), losses)
         self._optimizer.apply([direction], [self._parameters])
         if self._aggregator.observes_update:
-            self._aggregator.observe(toy_losses(self._parameters.value))
+            updated = self._aggregator.updated_losses(
+                lambda: toy_losses(self._parameters.value)
+            )
+            self._aggregator.observe(updated)
         return index + 1

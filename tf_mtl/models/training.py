@@ -180,8 +180,13 @@ class TaskTrainer(TaskModel):
 
     def _observe_update(self, inputs: Any, targets: Targets) -> None:
         """Tells the aggregator the losses of the batch after its update."""
-        losses = self._task_losses(self.task_outputs(inputs, training=False), targets)
-        self.aggregator.observe(replica_sum(tf.stack(losses)), present_tasks(targets))
+
+        def evaluate() -> tf.Tensor:
+            outputs = self.task_outputs(inputs, training=False)
+            return tf.stack(self._task_losses(outputs, targets))
+
+        losses = replica_sum(self.aggregator.updated_losses(evaluate))
+        self.aggregator.observe(losses, present_tasks(targets))
 
     def _logs(self, training: bool) -> dict[str, tf.Tensor]:
         names = self._task_logs.names(training, self.train_metrics or not training)
