@@ -1,6 +1,7 @@
 """The step benchmark: a smoke run of its smallest form."""
 
 import io
+import itertools
 import json
 
 import numpy as np
@@ -8,10 +9,9 @@ import pytest
 import tensorflow as tf
 
 from tf_mtl import aggregators
-from tf_mtl.benchmarks import results, step
+from tf_mtl.benchmarks import results, step, timing
 from tf_mtl.benchmarks.methods import Method, parse_methods
 from tf_mtl.benchmarks.sizes import Sizes
-from tf_mtl.benchmarks.timing import interleaved_medians
 from tf_mtl.benchmarks.workload import Workload
 
 
@@ -117,9 +117,20 @@ def test_json_is_written(rows, tmp_path):
 def test_functions_take_turns():
     calls = []
     steps = {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}
-    medians = interleaved_medians(steps, rounds=2, calls=2)
+    medians = timing.interleaved_medians(steps, rounds=2, calls=2)
     assert "".join(calls) == "aaabbbaaabbb"
     assert set(medians) == {"a", "b"}
+
+
+def test_work_in_every_second_call_counts(monkeypatch):
+    clock, costs = [0.0], itertools.cycle([1.0, 3.0])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
+
+    def step():
+        clock[0] += next(costs) * 1e-3
+
+    medians = timing.interleaved_medians({"a": step}, rounds=3, calls=2)
+    assert medians["a"] == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(

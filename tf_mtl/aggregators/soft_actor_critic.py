@@ -2,7 +2,6 @@
 
 import math
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -48,22 +47,18 @@ class SoftActorCritic:
         # The critics come first: that is where their copies have them.
         self._critic_shapes = _shapes(2 * size, 1, copies=(2,))
         self._shapes = [*self._critic_shapes, *_shapes(size, 2 * size), ()]
-        first = _first_values(self._shapes, np.random.default_rng(seed))
-        copies = first[: sum(math.prod(shape) for shape in self._critic_shapes)]
-
-        def add(name: str, value: np.ndarray) -> keras.Variable:
-            return owner.add_variable(
-                name, value.shape, "float32", lambda shape, dtype: value
-            )
-
-        #: All that an update changes.
-        self.state = [
-            add("agent", first),
-            add("agent_critic_copies", copies),
-            add("agent_first_moment", 0.0 * first),
-            add("agent_second_moment", 0.0 * first),
-            owner.add_variable("agent_updates"),
-        ]
+        parameters = _first_values(self._shapes, np.random.default_rng(seed))
+        copies = parameters[: sum(map(math.prod, self._critic_shapes))]
+        moments = np.zeros_like(parameters)
+        first = np.concatenate([parameters, copies, moments, moments])
+        # Parameters, copies of the critics, first and second moments; one variable,
+        # since each costs time in every step.
+        self._sizes = [len(parameters), len(copies), len(parameters), len(parameters)]
+        agent = owner.add_variable(
+            "agent", first.shape, "float32", lambda shape, dtype: first
+        )
+        #: All that updates change.
+        self.state = [agent, owner.add_variable("agent_updates")]
 
     def logits(self, state: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """Logits of the action in a state.
@@ -75,7 +70,8 @@ class SoftActorCritic:
         Returns:
             float32 tensor of shape `(size,)`.
         """
-        _, actor, _ = self._parts(self.state[0].value)
+        parameters = self.state[0].value[: self._sizes[0]]
+        _, actor, _ = self._parts(parameters)
         logits, _ = _drawn(actor, state[None], noise[None])
         return logits[0]
 
@@ -91,11 +87,13 @@ class SoftActorCritic:
         Returns:
             The new values of `state`.
         """
-        return tf.foldl(
+        agent, count = (variable.value for variable in self.state)
+        *parts, count = tf.foldl(
             lambda state, inputs: self._updated(*state, *inputs),
             (transitions, noise),
-            initializer=[tf.identity(variable.value) for variable in self.state],
+            initializer=[*tf.split(agent, self._sizes), count],
         )
+        return [tf.concat(parts, axis=0), count]
 
     def _updated(
         self,

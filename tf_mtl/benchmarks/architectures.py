@@ -23,9 +23,10 @@ class Row:
         model: name of the architecture.
         parameters: int, trainable ones beside the embedding tables.
         bottom_parameters: int, those of the Shared-Bottom model.
-        step_milliseconds: median time of a train step with equal weights.
+        step_milliseconds: time of a train step with equal weights, see
+            `interleaved_medians`.
         step_ratio: that over the time of the Shared-Bottom model.
-        latency_milliseconds: median time of a call of the exported model.
+        latency_milliseconds: time of a call of the exported model, likewise.
         latency_ratio: that over the time of the Shared-Bottom model.
     """
 

@@ -9,6 +9,7 @@ from typing import Any, TextIO
 import keras
 import tensorflow as tf
 
+from tf_mtl import models as architectures
 from tf_mtl import optimizers
 from tf_mtl.benchmarks.defaults import METHODS
 from tf_mtl.benchmarks.methods import Method, parse_methods
@@ -21,6 +22,10 @@ PLAIN_KERAS = "plain Keras, Adam"
 # Methods that are measured in turns. XLA keeps each compiled step mapped in memory, and
 # a process may have so many maps only: fifty steps are too many.
 _GROUP = 12
+
+# Epochs of one step before the first turn: methods that wait for the end of some do all
+# of their work by then.
+_EPOCHS = 6
 
 # Runs of a solver in one timed call: a single one is shorter than the call.
 _SOLVES = 50
@@ -36,7 +41,7 @@ class Row:
         model: name of the architecture.
         parameters: int, trainable ones beside the embedding tables.
         method: aggregator, surface and options, or the plain Keras model.
-        milliseconds: median time of a step.
+        milliseconds: time of a step, see `interleaved_medians`.
         ratio: that time over the time of the first model and method, same tasks and
             vocabulary.
         compile_seconds: time of the first step.
@@ -63,7 +68,7 @@ def run(
     models: Sequence[str] = ("mmoe",),
     plain_keras: bool = True,
     rounds: int = 15,
-    calls: int = 4,
+    calls: int = 5,
     jit_compile: bool = True,
     out: TextIO | None = None,
 ) -> list[Row]:
@@ -75,7 +80,7 @@ def run(
         models: architectures, see `Workload.model`; the first is the reference.
         plain_keras: bool. Whether to measure the plain Keras model as well.
         rounds: int, see `interleaved_times`.
-        calls: int, see `interleaved_times`.
+        calls: int, see `interleaved_medians`.
         jit_compile: bool. Whether our steps are compiled by XLA.
         out: where progress and lines are printed; None: standard output.
 
@@ -159,6 +164,10 @@ def _measure(
             file=out,
         )
         steps[key], first[key] = train_function(model, workload.batch())
+        if isinstance(model, architectures.MultiTaskModel):
+            for _ in range(_EPOCHS):
+                model.aggregator.end_epoch()
+                steps[key]()
         sizes[key] = workload.parameters(model)
 
     for workload in workloads:

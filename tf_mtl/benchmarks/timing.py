@@ -35,6 +35,16 @@ def interleaved_times(
 def interleaved_medians(
     steps: Mapping[Name, Callable[[], None]], rounds: int, calls: int
 ) -> dict[Name, float]:
-    """Median milliseconds of a call, by name; see `interleaved_times`."""
+    """Median over the turns of the mean milliseconds of a call, by name.
+
+    What a function does in every `k`-th call counts if `calls` is a multiple of `k`.
+    See `interleaved_times` for the arguments.
+    """
     times = interleaved_times(steps, rounds, calls)
-    return {name: statistics.median(values) for name, values in times.items()}
+    return {
+        name: statistics.median(
+            statistics.fmean(values[start : start + calls])
+            for start in range(0, len(values), calls)
+        )
+        for name, values in times.items()
+    }

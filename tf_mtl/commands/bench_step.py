@@ -4,7 +4,7 @@ Examples:
   tf-mtl bench step
   tf-mtl bench step --num_tasks=6 --vocabularies=10000,1000000 --output=step.json
   tf-mtl bench step --num_tasks=6 --vocabularies=10000 --methods=ew,all
-  tf-mtl bench step --methods=ew,gradcraft:parameters:update_every=10
+  tf-mtl bench step --methods=ew,gradcraft:parameters:update_every=10 --calls=10
   tf-mtl bench step --methods=ew \
       --models=mmoe,split_mmoe,drgrad,drgrad:personal_gate=false
   tf-mtl bench step --num_tasks=2 --vocabularies=200000 --num_features=50 \
@@ -14,9 +14,9 @@ For each number of tasks and each vocabulary (rows of all embedding tables toget
 one MMoE (20 features with ids x 16, 4 experts 128-64, towers of 64, unless told
 otherwise) runs the train function of `fit` with equal weights, GradCraft and PCGrad on
 both surfaces; beside it runs the same network of plain Keras layers with Keras' Adam.
-They take turns, and the median of the turns is printed, with its ratio to equal
-weights; beside it the time to compile, and the time that the method takes from the
-Gramian to the weights.
+They take turns of some steps, after a few short epochs, and the median of the turns is
+printed, with its ratio to equal weights; beside it the time to compile, and the time
+that the method takes from the Gramian to the weights.
 """
 
 from absl import flags
@@ -53,7 +53,13 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("batch_size", 2048, "Rows per step.", flag_values=values)
     options.define(Sizes, values)
     flags.DEFINE_integer("rounds", 15, "Turns of each method.", flag_values=values)
-    flags.DEFINE_integer("calls", 4, "Steps per turn.", flag_values=values)
+    flags.DEFINE_integer(
+        "calls",
+        5,
+        "Steps per turn. Choose a multiple of k for a method that does some work in "
+        "every k-th step alone.",
+        flag_values=values,
+    )
     flags.DEFINE_bool("jit", True, "Compile by XLA.", flag_values=values)
     flags.DEFINE_bool(
         "plain_keras", True, "Measure the plain Keras model too.", flag_values=values
