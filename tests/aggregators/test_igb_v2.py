@@ -176,6 +176,31 @@ def test_eager_graph_and_xla_learn_the_same():
         np.testing.assert_allclose(moment, found[0][1], rtol=1e-3, atol=1e-5)
 
 
+def test_losses_that_are_not_finite_leave_no_trace():
+    found = []
+    for losses in (LOSSES, np.insert(LOSSES, [3, 8, 8], np.nan, axis=0)):
+        aggregator = acting(learn_every=2)
+        weights = np.stack([aggregator.weights(each) for each in losses])
+        found.append((weights[np.isfinite(weights[:, 0])], state_of(aggregator)))
+    assert float(variable(aggregator, "agent_updates")) > 0.0
+    assert len(found[1][0]) == len(LOSSES)
+    for plain, spoilt in zip(*[state for _, state in found], strict=True):
+        np.testing.assert_array_equal(plain, spoilt)
+
+
+def test_updates_that_are_not_finite_are_not_made():
+    aggregator = acting(learn_every=1)
+    for losses in LOSSES[:2]:
+        aggregator.weights(losses)
+    before = variable(aggregator, "agent").numpy()
+    aggregator._batches = lambda seed: (
+        tf.fill([1, 4, 10], np.float32(np.inf)),
+        tf.zeros([1, 2, 4, 3]),
+    )
+    aggregator.weights(LOSSES[2])
+    np.testing.assert_array_equal(variable(aggregator, "agent"), before)
+
+
 def test_step_is_not_compiled_anew():
     # XLA compiles a slice for each place that it is taken at.
     step = tf.function(acting().weights, jit_compile=False)

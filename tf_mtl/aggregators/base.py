@@ -130,6 +130,7 @@ class Aggregator(abc.ABC):
         dtype: str = "float64",
         initializer: str | keras.Initializer = "zeros",
         task_axes: int = 0,
+        undone: bool = True,
     ) -> keras.Variable:
         """Adds a state variable. Called from `_build`.
 
@@ -142,12 +143,16 @@ class Aggregator(abc.ABC):
             task_axes: int. How many of the leading axes run over tasks: 0 for state
                 of the whole, 1 for `(num_tasks, ...)`, 2 for `(num_tasks, num_tasks,
                 ...)`. Entries of absent tasks keep their value.
+            undone: bool. Whether it gets its value back where a step does not count.
+                False for what is large, at the price that the method itself must see
+                to it that no such step spoils it.
 
         Returns:
             `keras.Variable`, not trainable.
         """
         variable = self._make_variable(name, shape, dtype, initializer)
-        self._task_state.append((variable, task_axes))
+        if undone:
+            self._task_state.append((variable, task_axes))
         return variable
 
     def add_seed_generator(self, seed: int) -> keras.random.SeedGenerator:

@@ -35,7 +35,8 @@ class IGBv2(RandomWeights, LossWeighting):
     scaled to the mean 1. The loss of an absent task counts as its last one in the
     state, and does not count in the reward. A loss below 1e-8 counts as 1e-8. Losses
     must not be negative: such a step takes the mean, see `fallback_count`. One task
-    gets its gradient over its loss.
+    gets its gradient over its loss. What the agent has learnt of past steps stays where
+    a step is undone, and updates that give numbers that are not finite are not made.
 
     Costs: the buffer, `capacity` rows of `3 T + 1` floats; and at the steps where the
     agent learns, the time of `num_updates` updates of small networks, 1 to 1.5 ms each
@@ -123,7 +124,7 @@ class IGBv2(RandomWeights, LossWeighting):
         state = tf.math.divide_no_nan(losses, self._base.value)
         state = tf.where(present, state, self._last_state.value)
         self._remember(state, present)
-        self._learn()
+        self._learn(present)
         logits = self._logits(state)
         self._last_state.assign(state)
         self._last_action.assign(scaled_softmax(logits, tf.ones_like(present)))
@@ -137,10 +138,11 @@ class IGBv2(RandomWeights, LossWeighting):
         transition = [last, self._last_action.value, reward[None], state]
         self._replay.add(tf.concat(transition, 0), tf.reduce_any(is_compared))
 
-    def _learn(self) -> None:
+    def _learn(self, present: tf.Tensor) -> None:
         """Lets the agent make updates where they are due."""
         self._steps.assign_add(1)
-        is_due = self._base.ended_epochs >= self.learn_epoch
+        is_due = tf.reduce_any(present)
+        is_due &= self._base.ended_epochs >= self.learn_epoch
         is_due &= self._steps.value % self.learn_every == 0
         is_due &= self._replay.size > 0
         agent, seed = self._agent, tf.cast(self._seed_generator.next(), tf.int32)

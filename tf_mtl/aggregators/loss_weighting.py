@@ -44,7 +44,8 @@ class LossWeighting(Weighting):
 
         def hook() -> tf.Tensor:
             # What is said of absent tasks must not spoil the average.
-            weights = tf.where(present, self._weights(values, present), 0.0)
+            weights = self._weights(values, present & usable)
+            weights = tf.where(present, weights, 0.0)
             return self._smoothed(weights)
 
         return tf.cast(self._settled(hook, usable, present), losses.dtype)
@@ -72,7 +73,8 @@ class LossWeighting(Weighting):
 
         Args:
             losses: float64 tensor of shape `(num_tasks,)`, finite, 1 where absent.
-            present: bool tensor of shape `(num_tasks,)`.
+            present: bool tensor of shape `(num_tasks,)`. False for all if a loss is
+                not finite; what is found and learnt then does not count.
 
         Returns:
             float64 tensor of shape `(num_tasks,)`.

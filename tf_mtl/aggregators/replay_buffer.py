@@ -16,7 +16,10 @@ class ReplayBuffer:
 
     def __init__(self, owner: Aggregator, capacity: int, width: int) -> None:
         self._capacity = capacity
-        self._rows = owner.add_variable("replay_rows", (capacity, width), "float32")
+        # A row of a step that does not count is not counted: the next takes its place.
+        self._rows = owner.add_variable(
+            "replay_rows", (capacity, width), "float32", undone=False
+        )
         self._count = owner.add_variable("replay_count", dtype="int32")
 
     @property

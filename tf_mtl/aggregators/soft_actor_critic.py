@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl.aggregators.base import Aggregator
+from tf_mtl.gradients import all_finite
 
 _HIDDEN = 128
 _LEARNING_RATE = 3e-4
@@ -55,10 +56,10 @@ class SoftActorCritic:
         # since each costs time in every step.
         self._sizes = [len(parameters), len(copies), len(parameters), len(parameters)]
         agent = owner.add_variable(
-            "agent", first.shape, "float32", lambda shape, dtype: first
+            "agent", first.shape, "float32", lambda shape, dtype: first, undone=False
         )
         #: All that updates change.
-        self.state = [agent, owner.add_variable("agent_updates")]
+        self.state = [agent, owner.add_variable("agent_updates", undone=False)]
 
     def logits(self, state: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """Logits of the action in a state.
@@ -85,7 +86,7 @@ class SoftActorCritic:
                 normals.
 
         Returns:
-            The new values of `state`.
+            The new values of `state`; the old ones if the new are not finite.
         """
         agent, count = (variable.value for variable in self.state)
         *parts, count = tf.foldl(
@@ -93,7 +94,9 @@ class SoftActorCritic:
             (transitions, noise),
             initializer=[*tf.split(agent, self._sizes), count],
         )
-        return [tf.concat(parts, axis=0), count]
+        learned = tf.concat(parts, axis=0)
+        is_ok = all_finite([learned])
+        return [tf.where(is_ok, learned, agent), tf.where(is_ok, count, self.state[1])]
 
     def _updated(
         self,
