@@ -19,6 +19,11 @@ def make_batch(seed=0):
     return transitions, rng.normal(size=(2, BATCH, SIZE))
 
 
+def parts(agent, vector):
+    """Parameters, copies of the critics, first and second moments."""
+    return np.split(np.asarray(vector), np.cumsum(agent._sizes)[:-1])
+
+
 class Reference:
     """The three losses in NumPy, each in the parameters of its own."""
 
@@ -87,13 +92,15 @@ def test_gradient_matches_numpy():
     agent = make()
     rng = np.random.default_rng(1)
     # The copies differ from the critics, so that a mix-up would show.
-    agent.state[1].assign(agent.state[1] + 0.1 * rng.normal(size=agent.state[1].shape))
-    vector, copies = (v.numpy().astype("float64") for v in agent.state[:2])
+    vector, copies, *moments = parts(agent, agent.state[0])
+    copies = copies + 0.1 * rng.normal(size=copies.shape).astype("float32")
+    agent.state[0].assign(np.concatenate([vector, copies, *moments]))
+    vector, copies = (part.astype("float64") for part in (vector, copies))
     reference = Reference(vector, copies)
     transitions, noise = make_batch()
     batch = [tf.constant(x[None], tf.float32) for x in (transitions, noise)]
-    _, _, first_moment, _, _ = agent.learned(*batch)
-    gradient = first_moment.numpy() / (1 - 0.9)
+    _, _, first_moment, _ = parts(agent, agent.learned(*batch)[0])
+    gradient = first_moment / (1 - 0.9)
     for name, places in reference.parts.items():
         for _ in range(3):
             way = np.zeros_like(vector)
@@ -111,14 +118,16 @@ def test_update_moves_parameters_by_adam_and_copies_slowly():
     agent = make()
     before = [v.numpy() for v in agent.state]
     batch = [tf.constant(x[None], tf.float32) for x in make_batch()]
-    parameters, copies, first, second, count = agent.learned(*batch)
+    learned, count = agent.learned(*batch)
+    old_parameters, old_copies, *_ = parts(agent, before[0])
+    parameters, copies, first, second = parts(agent, learned)
     gradient = first / (1 - 0.9)
     np.testing.assert_allclose(second, 0.001 * gradient**2, rtol=1e-3)
-    step = 3e-4 * gradient / (tf.abs(gradient) + 1e-8)
-    np.testing.assert_allclose(parameters, before[0] - step, rtol=1e-3, atol=1e-6)
-    critics = parameters[: len(before[1])]
+    step = 3e-4 * gradient / (np.abs(gradient) + 1e-8)
+    np.testing.assert_allclose(parameters, old_parameters - step, rtol=1e-3, atol=1e-6)
+    critics = parameters[: len(copies)]
     np.testing.assert_allclose(
-        copies, before[1] + 0.005 * (critics - before[1]), rtol=1e-5, atol=1e-7
+        copies, old_copies + 0.005 * (critics - old_copies), rtol=1e-5, atol=1e-7
     )
     assert float(count) == 1.0
     for variable, value in zip(agent.state, before, strict=True):
