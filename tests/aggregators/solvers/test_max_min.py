@@ -91,12 +91,9 @@ def test_no_point_of_scipy_is_better(num_tasks, precision):
     jacobians, problems = at_precision(precision, with_mean(num_tasks))
     center = mean_of(num_tasks)
     solutions = solve_all(max_min_in_ball, problems, center, 0.4)
-    num_equal = num_unsolved = 0
+    num_equal = 0
     for (name, jacobian), weights in zip(jacobians.items(), solutions, strict=True):
-        if np.any(np.isnan(weights)):
-            assert "mixed" in name
-            num_unsolved += 1
-            continue
+        assert np.all(np.isfinite(weights)), name
         reach = 0.4 * np.linalg.norm(jacobian.mean(axis=0))
         offset = (weights - center.numpy()) @ jacobian / reach
         found = smallest_gain(jacobian, offset, 0.4)
@@ -111,7 +108,6 @@ def test_no_point_of_scipy_is_better(num_tasks, precision):
         num_equal += found < best + 1e-5 * max(1.0, abs(best))
     # SciPy stops short where norms are many decades apart.
     assert num_equal > 0.7 * len(jacobians)
-    assert num_unsolved <= 0.03 * len(jacobians)
 
 
 @pytest.mark.parametrize("num_tasks", NUM_TASKS)

@@ -9,7 +9,7 @@ from tf_mtl.aggregators.solvers.interior_point import (
     newton_solver,
 )
 
-_NUM_STEPS = 60
+_NUM_STEPS = 100
 # The ball is curved: close to its surface steps would become short.
 _SHARE = 0.9
 # Largest violation of the optimality conditions, as a cosine, of a result.
