@@ -91,13 +91,18 @@ def test_absent_task_keeps_its_logit_and_does_not_count():
 
 @pytest.mark.parametrize(("every", "looked_at"), [(1, [0, 1, 2, 3]), (3, [0, 3])])
 @pytest.mark.parametrize("jit_compile", [None, True])
-def test_losses_are_evaluated_in_every_so_manieth_step(every, looked_at, jit_compile):
+def test_losses_are_evaluated_in_every_nth_step_alone(every, looked_at, jit_compile):
     aggregator, by_hand = FAMO(second_pass_every=every), FAMO()
     aggregator.build(2)
+    evaluations = tf.Variable(0)
 
     def step(before, after):
+        def evaluate():
+            evaluations.assign_add(1)
+            return after
+
         weights = aggregator.weights(before)
-        updated = aggregator.updated_losses(lambda: after)
+        updated = aggregator.updated_losses(evaluate)
         aggregator.observe(updated)
         return weights, updated
 
@@ -110,6 +115,7 @@ def test_losses_are_evaluated_in_every_so_manieth_step(every, looked_at, jit_com
         np.testing.assert_allclose(weights, by_hand.weights(before), rtol=1e-12)
         if index in looked_at:
             by_hand.observe(after)
+    assert evaluations.numpy() == len(looked_at)
     assert aggregator.fallback_count.numpy() == 0
 
 

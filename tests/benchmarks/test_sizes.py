@@ -128,5 +128,5 @@ def test_step_of_a_model_of_given_sizes_is_exported(capsys, tmp_path):
     assert f"ew-t2-b4-v30: {TEXT} ..." in capsys.readouterr().out
     config = json.loads((out / "ew-t2-b4-v30" / "config.json").read_text())
     shapes = {name: shape for name, _, shape in config["arguments"]}
-    assert config["sizes"] == TEXT
+    assert config["network"] == TEXT
     assert shapes["mmoe/embedding/id_2:0"] == [10, 2]

@@ -271,6 +271,7 @@ def make_model(name, tasks=TASKS, seed=0, **kwargs):
 def make_aggregator(name):
     """An aggregator that draws no random numbers."""
     arguments = {
+        "famo": {"second_pass_every": 2},
         "fixed": {"weights": [0.5 + 0.5 * i for i in range(len(TASKS))]},
         "igb_v2": {"seed": 0},
         "gradvac": {"order": "natural"},

@@ -16,6 +16,7 @@ from . import problem
 # name: architecture, aggregator, surface, whether one replica lacks all labels.
 CASES = {
     "ew": ("mmoe", "ew", "parameters", False),
+    "second_pass": ("mmoe", "famo", "parameters", False),
     "rows": ("mmoe", "gradcraft", "parameters", False),
     "rows_of_a_network": ("multi_task", "pcgrad", "parameters", False),
     "representation_of_a_network": ("multi_task", "gradcraft", "representation", False),

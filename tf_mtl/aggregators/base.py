@@ -21,7 +21,8 @@ class Aggregator(abc.ABC):
 
     State lives in variables made by `add_variable` in the hook `_build`. A hook
     assigns to them freely: the step puts the old value back for absent tasks, and
-    everywhere if its input or its result is not finite.
+    everywhere if its input or its result is not finite, but for those that are made
+    with `put_back=False`.
 
     Args:
         preference: sequence of `num_tasks` positive floats, the share of each task in
@@ -130,7 +131,7 @@ class Aggregator(abc.ABC):
         dtype: str = "float64",
         initializer: str | keras.Initializer = "zeros",
         task_axes: int = 0,
-        undone: bool = True,
+        put_back: bool = True,
     ) -> keras.Variable:
         """Adds a state variable. Called from `_build`.
 
@@ -143,15 +144,20 @@ class Aggregator(abc.ABC):
             task_axes: int. How many of the leading axes run over tasks: 0 for state
                 of the whole, 1 for `(num_tasks, ...)`, 2 for `(num_tasks, num_tasks,
                 ...)`. Entries of absent tasks keep their value.
-            undone: bool. Whether it gets its value back where a step does not count.
-                False for what is large, at the price that the method itself must see
-                to it that no such step spoils it.
+            put_back: bool. Whether it gets its value back where a step does not count.
+                False for what is large and has no task axes; the method must then see
+                to it itself that no such step spoils it.
 
         Returns:
             `keras.Variable`, not trainable.
         """
+        if task_axes and not put_back:
+            raise ValueError(
+                "`put_back` must be True for a variable with task axes. Received: "
+                f"put_back=False, task_axes={task_axes}."
+            )
         variable = self._make_variable(name, shape, dtype, initializer)
-        if undone:
+        if put_back:
             self._task_state.append((variable, task_axes))
         return variable
 

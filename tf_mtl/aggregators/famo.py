@@ -16,6 +16,7 @@ from tf_mtl.aggregators.registry import register
 from tf_mtl.aggregators.rows import as_float
 from tf_mtl.aggregators.softmax import present_softmax
 from tf_mtl.aggregators.task_adam import TaskAdam
+from tf_mtl.gradients.replicas import num_replicas
 
 _FLOOR = 1e-8
 
@@ -45,8 +46,11 @@ class FAMO(GapWeighting):
         gamma: float, at least 0, decay of `xi`, added to its gradient.
         min_losses: sequence of `num_tasks` floats, the least value of each loss. None:
             0 for each.
-        second_pass_every: int, at least 1. The batch of each so-manieth step, the first
-            among them, is evaluated again after its update. None: of no step.
+        second_pass_every: int, at least 1, or None. The batch of every n-th step, the
+            first included, is evaluated again after its update; with several replicas
+            all are evaluated, at that cost, and every n-th counts. Choose a number
+            that has no divisor in common with a cycle of the batches, such as days or
+            sources whose labels differ. None: of no step.
         **kwargs: see `LossWeighting`.
 
     Raises:
@@ -57,9 +61,10 @@ class FAMO(GapWeighting):
         arXiv:2306.03792. Differs from the official code: it also clips the shared
         gradient to norm 1, for which optimizers have `global_clipnorm`, and its `gamma`
         is between 1e-5 and 1e-2, where the paper has 1e-3; and it evaluates every batch
-        twice, `second_pass_every=1`, which costs a forward pass in each step. Algorithm
-        1 speaks of one training set, for which `second_pass_every=None` gives the same
-        weights as 1.
+        twice, `second_pass_every=1`, which costs a forward pass in each step. By
+        default `xi` learns, and decays, in a fifth of the steps. Algorithm 1 speaks of
+        one training set, for which `second_pass_every=None` gives the same weights as
+        1.
     """
 
     def __init__(
@@ -94,11 +99,11 @@ class FAMO(GapWeighting):
     def updated_losses(self, evaluate: Callable[[], tf.Tensor]) -> tf.Tensor:
         """Losses for `observe`, see `Aggregator`."""
         every = self.second_pass_every
-        if every in (None, 1):
+        if every == 1:
             return evaluate()
         is_due = self._steps.value % every == 1
         nothing = tf.fill([self.num_tasks], tf.constant(math.nan, tf.float64))
-        if tf.distribute.has_strategy():  # Replicas cannot meet inside a condition.
+        if num_replicas() > 1:  # They cannot meet inside a condition.
             return tf.where(is_due, tf.cast(evaluate(), tf.float64), nothing)
         return tf.cond(is_due, lambda: tf.cast(evaluate(), tf.float64), lambda: nothing)
 

@@ -35,8 +35,9 @@ class IGBv2(RandomWeights, LossWeighting):
     scaled to the mean 1. The loss of an absent task counts as its last one in the
     state, and does not count in the reward. A loss below 1e-8 counts as 1e-8. Losses
     must not be negative: such a step takes the mean, see `fallback_count`. One task
-    gets its gradient over its loss. What the agent has learnt of past steps stays where
-    a step is undone, and updates that give numbers that are not finite are not made.
+    gets its gradient over its loss. What the agent has learnt in a step stays where the
+    step is undone, so that one that is repeated teaches it again; updates that give
+    numbers that are not finite are not made.
 
     Costs: the buffer, `capacity` rows of `3 T + 1` floats; and at the steps where the
     agent learns, the time of `num_updates` updates of small networks, 1 to 1.5 ms each

@@ -18,7 +18,7 @@ class ReplayBuffer:
         self._capacity = capacity
         # A row of a step that does not count is not counted: the next takes its place.
         self._rows = owner.add_variable(
-            "replay_rows", (capacity, width), "float32", undone=False
+            "replay_rows", (capacity, width), "float32", put_back=False
         )
         self._count = owner.add_variable("replay_count", dtype="int32")
 

@@ -56,10 +56,10 @@ class SoftActorCritic:
         # since each costs time in every step.
         self._sizes = [len(parameters), len(copies), len(parameters), len(parameters)]
         agent = owner.add_variable(
-            "agent", first.shape, "float32", lambda shape, dtype: first, undone=False
+            "agent", first.shape, "float32", lambda shape, dtype: first, put_back=False
         )
         #: All that updates change.
-        self.state = [agent, owner.add_variable("agent_updates", undone=False)]
+        self.state = [agent, owner.add_variable("agent_updates", put_back=False)]
 
     def logits(self, state: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """Logits of the action in a state.
@@ -89,14 +89,14 @@ class SoftActorCritic:
             The new values of `state`; the old ones if the new are not finite.
         """
         agent, count = (variable.value for variable in self.state)
-        *parts, count = tf.foldl(
+        *parts, new_count = tf.foldl(
             lambda state, inputs: self._updated(*state, *inputs),
             (transitions, noise),
             initializer=[*tf.split(agent, self._sizes), count],
         )
         learned = tf.concat(parts, axis=0)
         is_ok = all_finite([learned])
-        return [tf.where(is_ok, learned, agent), tf.where(is_ok, count, self.state[1])]
+        return [tf.where(is_ok, learned, agent), tf.where(is_ok, new_count, count)]
 
     def _updated(
         self,

@@ -200,7 +200,7 @@ def _write(
         "num_tasks": workload.num_tasks,
         "batch_size": workload.batch_size,
         "vocabulary": workload.vocabulary,
-        "sizes": str(workload.sizes),
+        "network": str(workload.sizes),
         "tolerance": TOLERANCE,
         "updates": {str(result): arg for result, arg in step.updates.items()},
         "arguments": _describe(step.argument_names, step.arguments),

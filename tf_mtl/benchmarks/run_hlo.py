@@ -339,7 +339,7 @@ def describe(folder: pathlib.Path) -> Row:
     return Row(
         config["label"],
         (config["num_tasks"], config["batch_size"], config["vocabulary"]),
-        network=config["sizes"],
+        network=config["network"],
     )
 
 

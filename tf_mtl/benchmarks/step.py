@@ -23,8 +23,8 @@ PLAIN_KERAS = "plain Keras, Adam"
 # a process may have so many maps only: fifty steps are too many.
 _GROUP = 12
 
-# Epochs of one step before the first turn: methods that wait for the end of some do all
-# of their work by then.
+# Epochs of one step before the first turn: what methods do from some epoch on, they do
+# by then.
 _EPOCHS = 6
 
 # Runs of a solver in one timed call: a single one is shorter than the call.

@@ -60,10 +60,13 @@ class RoutingMonitor(Monitor):
     def look(self, inputs: Any, labels: Any) -> tuple[tf.Tensor, ...]:
         """Gramian of the branches and of the routed ones, weights of the updater."""
         routes = self.model.routes(inputs, labels)
-        leaves = zip(*map(tf.nest.flatten, routes[:2]), strict=True)
+        old, new = map(tf.nest.flatten, (routes.received, routes.gradients))
         # All branches as they are and, below them, the dedicated ones as routed.
         num_primary = len(self.model.primaries)
-        rows = [tf.concat([old, new[:num_primary]], axis=0) for new, old in leaves]
+        rows = [
+            tf.concat([before, after[:num_primary]], axis=0)
+            for before, after in zip(old, new, strict=True)
+        ]
         gramian = tf.add_n([gradients.gramian(block) for block in rows])
         return gramian, self.model.updater.branch_weights()
 

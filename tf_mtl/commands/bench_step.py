@@ -3,7 +3,7 @@
 Examples:
   tf-mtl bench step
   tf-mtl bench step --num_tasks=6 --vocabularies=10000,1000000 --output=step.json
-  tf-mtl bench step --num_tasks=6 --vocabularies=10000 --methods=ew,all
+  tf-mtl bench step --num_tasks=6 --vocabularies=10000 --methods=ew,all --calls=50
   tf-mtl bench step --methods=ew,gradcraft:parameters:update_every=10 --calls=10
   tf-mtl bench step --methods=ew \
       --models=mmoe,split_mmoe,drgrad,drgrad:personal_gate=false
@@ -16,7 +16,8 @@ otherwise) runs the train function of `fit` with equal weights, GradCraft and PC
 both surfaces; beside it runs the same network of plain Keras layers with Keras' Adam.
 They take turns of some steps, after a few short epochs, and the median of the turns is
 printed, with its ratio to equal weights; beside it the time to compile, and the time
-that the method takes from the Gramian to the weights.
+that the method takes from the Gramian to the weights. What a method does more rarely
+than in one of --calls steps does not show.
 """
 
 from absl import flags

@@ -22,13 +22,14 @@ def inner_products(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
 
     Args:
         left: float tensor of shape `(..., units)`.
-        right: tensor of the same dtype, and of a shape that broadcasts with `left`.
+        right: float tensor, of a shape that broadcasts with that of `left`.
 
     Returns:
-        Tensor of shape `(...)` in that dtype.
+        Tensor of shape `(...)`, float64 if both are, else float32.
     """
+    dtype = tf.float64 if left.dtype == right.dtype == tf.float64 else tf.float32
     # The product with a vector of ones runs on all cores and fuses with what is before
     # it; under XLA on CPU a reduction takes twice as long, and many tiny products of
     # matrices three times.
-    products = left * right
-    return tf.linalg.matvec(products, tf.ones(products.shape[-1:], products.dtype))
+    products = tf.cast(left, dtype) * tf.cast(right, dtype)
+    return tf.linalg.matvec(products, tf.ones(tf.shape(products)[-1:], dtype))

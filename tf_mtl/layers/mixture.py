@@ -101,4 +101,4 @@ def _gate_gradient(upstream: tf.Tensor, experts: tf.Tensor) -> tf.Tensor:
     products = [
         gradients.inner_products(upstream, each) for each in tf.unstack(experts)
     ]
-    return tf.stack(products, axis=-1)
+    return tf.cast(tf.stack(products, axis=-1), upstream.dtype)

@@ -10,7 +10,7 @@ from tf_mtl.layers.dropout import Dropout
 from tf_mtl.layers.initializers import PerSlice
 
 # Kernels with at most so many columns get their gradient column by column.
-_FEW_COLUMNS = 8
+_FEW_COLUMNS = 4
 
 
 @keras.saving.register_keras_serializable(package="tf_mtl")
@@ -220,27 +220,28 @@ def _shared_matmul(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 def _matmul(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Product of two matrices, with `_kernel_gradient`."""
-
-    @tf.custom_gradient
-    def narrow(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
-        def grad(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            to_inputs = tf.matmul(upstream, kernel, transpose_b=True)
-            return to_inputs, _kernel_gradient(inputs, upstream)
-
-        return tf.matmul(inputs, kernel), grad
-
-    if kernel.shape[1] > _FEW_COLUMNS:
-        return tf.matmul(inputs, kernel)
-    return narrow(inputs, kernel)
+    is_narrow = kernel.shape[1] <= _FEW_COLUMNS
+    return _narrow_matmul(inputs, kernel) if is_narrow else tf.matmul(inputs, kernel)
 
 
-def _kernel_gradient(inputs: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-    """Gradient `(width, columns)` of the kernel that `inputs` were multiplied with."""
-    if upstream.shape[1] > _FEW_COLUMNS:
+@tf.custom_gradient
+def _narrow_matmul(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
+    def grad(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        to_inputs = tf.matmul(upstream, kernel, transpose_b=True)
+        return to_inputs, _kernel_gradient(inputs, upstream, kernel.shape[1])
+
+    return tf.matmul(inputs, kernel), grad
+
+
+def _kernel_gradient(
+    inputs: tf.Tensor, upstream: tf.Tensor, num_columns: int
+) -> tf.Tensor:
+    """Gradient `(width, num_columns)` of the kernel that multiplied `inputs`."""
+    if num_columns > _FEW_COLUMNS:
         return tf.matmul(inputs, upstream, transpose_a=True)
     # Such as those of a single gate. XLA on CPU would turn all inputs around for them,
     # which takes twice as long as the products.
-    columns = tf.unstack(upstream, axis=1)
+    columns = tf.unstack(upstream, num_columns, axis=1)
     return tf.stack(
         [tf.linalg.matvec(inputs, column, transpose_a=True) for column in columns],
         axis=1,
@@ -258,7 +259,9 @@ def _copies_matmul(copies: tf.Tensor, kernel: tf.Tensor) -> Any:
     def grad(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         slices, width, units = kernel.shape
         wide = tf.reshape(tf.transpose(upstream, [1, 0, 2]), [-1, slices * units])
-        kernel_grad = tf.reshape(_kernel_gradient(inputs, wide), [width, slices, units])
+        kernel_grad = tf.reshape(
+            _kernel_gradient(inputs, wide, slices * units), [width, slices, units]
+        )
         return (
             tf.matmul(upstream, kernel, transpose_b=True),
             tf.transpose(kernel_grad, [1, 0, 2]),

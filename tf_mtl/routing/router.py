@@ -141,14 +141,14 @@ class Router:
         self._check_shapes(leaves, num_primary)
         present = _mask(present, leaves[0].shape[0] - num_primary)
         rows = [as_rows(leaf) for leaf in leaves]
-        squares, products = self._inner_products(rows, num_primary)
+        products = tf.add_n([self._products(block, num_primary) for block in rows])
         if not self.per_example:  # An example is whole on its replica.
-            squares, products = reduce_fn(squares), reduce_fn(products)
-        cosines, ratios = _geometry(squares, products)
+            products = reduce_fn(products)
+        cosines, ratios = _geometry(products)
         ratios = tf.pow(ratios, self.gamma)
-        matrix = self._matrix(cosines, ratios, present)
+        added = self._added(cosines, ratios, present)
         # Of the branches of primary tasks. Secondary tasks stay as they are.
-        routed = [self._routed(block, matrix) for block in rows]
+        routed = [self._routed(block, added) for block in rows]
         squares = reduce_fn(tf.add_n([_squares(block) for block in routed]))
         routed = [
             tf.concat([tf.cast(new, leaf.dtype), leaf[2 * num_primary :]], axis=0)
@@ -162,31 +162,22 @@ class Router:
             ratios,
         )
 
-    def _inner_products(
-        self, rows: list[tf.Tensor], num_primary: int
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Squared norms of all branches, and products of dedicated ones and sources.
+    def _products(self, rows: tf.Tensor, num_primary: int) -> tf.Tensor:
+        """Squared norms of all branches; below, their products with dedicated ones.
 
         Returns:
-            Tensors `(..., num_branches)` and `(..., num_primary, num_sources)`.
+            Tensor `(..., 1 + num_primary, num_branches)`.
         """
-        squares, products = [], []
-        for block in rows:
-            own, sources = block[:num_primary, None], block[None, num_primary:]
-            squares.append(self._total(inner_products(block, block), 1))
-            products.append(self._total(inner_products(own, sources), 2))
-        return tf.add_n(squares), tf.add_n(products)
-
-    def _total(self, parts: tf.Tensor, num_axes: int) -> tf.Tensor:
-        """Sum over all but the first axes, or those of each example, batch first."""
+        others = [rows, *tf.unstack(rows[:num_primary])]
+        products = tf.stack([inner_products(rows, other) for other in others])
         if self.per_example:
-            return tf.transpose(parts, [num_axes, *range(num_axes)])
-        return tf.reduce_sum(parts, axis=range(num_axes, parts.shape.rank))
+            return tf.transpose(products, [2, 0, 1])
+        return tf.reduce_sum(products, axis=range(2, products.shape.rank))
 
-    def _matrix(
+    def _added(
         self, cosines: tf.Tensor, ratios: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
-        """What routed gradients are made of.
+        """What is added to the gradients of primary tasks.
 
         Args:
             cosines: `(..., num_primary, num_sources)`.
@@ -194,8 +185,8 @@ class Router:
             present: bool `(num_sources,)`.
 
         Returns:
-            Coefficients of all branches in the routed gradients of the dedicated ones
-            and the shared halves, `(..., 2 * num_primary, num_branches)`.
+            Coefficients of the sources in what the dedicated branches and the shared
+            halves take, `(..., 2 * num_primary, num_sources)`.
         """
         num_primary, num_sources = cosines.shape[-2:]
         is_half = tf.eye(num_primary, num_sources, dtype=cosines.dtype)
@@ -222,18 +213,20 @@ class Router:
         to_half = -shares * tf.minimum(half_cosine * cosines, 0.0)
         to_half = tf.reduce_sum(to_half, axis=-1, keepdims=True)
         # A dedicated branch takes from all sources, a shared half from itself alone.
-        of_sources = tf.concat([to_own, is_half * (1.0 + to_half)], axis=-2)
-        of_own = tf.eye(2 * num_primary, num_primary, dtype=of_sources.dtype)
-        of_own += tf.zeros_like(of_sources[..., :num_primary])
-        return tf.concat([of_own, of_sources], axis=-1)
+        return tf.concat([to_own, is_half * to_half], axis=-2)
 
-    def _routed(self, rows: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
-        """Product of the matrix and the gradients."""
+    def _routed(self, rows: tf.Tensor, added: tf.Tensor) -> tf.Tensor:
+        """Routed gradients of the dedicated branches and the shared halves."""
+        num_taking = added.shape[-2]
+        sources = rows[num_taking // 2 :]
         if self.per_example:
-            return tf.einsum("bqn,nbu->qbu", matrix, rows)
-        # Two rows at least: XLA would fuse a product with one row, and all that its
-        # coefficients are made of, into a loop, and compute them for each entry.
-        return tf.tensordot(matrix, rows, axes=1)
+            taken = tf.einsum("bqn,nbu->qbu", added, sources)
+        else:
+            # A product with two rows at least: XLA would fuse one with a single row,
+            # and all that its coefficients are made of, into a loop, and compute them
+            # for each entry.
+            taken = tf.tensordot(added, sources, axes=1)
+        return rows[:num_taking] + taken
 
     def _check_shapes(self, leaves: list[tf.Tensor], num_primary: int) -> None:
         shapes = [tuple(leaf.shape) for leaf in leaves]
@@ -256,12 +249,19 @@ class Router:
             )
 
 
-def _geometry(squares: tf.Tensor, products: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cosines, and the smaller of 1 and the ratio of norms, like `products`."""
-    num_primary = products.shape[-2]
-    norms = tf.sqrt(squares)
+def _geometry(products: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Cosines of dedicated branches and sources, and ratios of their norms, up to 1.
+
+    Args:
+        products: see `Router._products`.
+
+    Returns:
+        Two tensors `(..., num_primary, num_sources)`.
+    """
+    num_primary = products.shape[-2] - 1
+    norms = tf.sqrt(products[..., 0, :])
     own, sources = norms[..., :num_primary, None], norms[..., None, num_primary:]
-    cosines = tf.math.divide_no_nan(products, own * sources)
+    cosines = tf.math.divide_no_nan(products[..., 1:, num_primary:], own * sources)
     # 0 or 1 where a norm is 0.
     ratios = tf.math.divide_no_nan(own, tf.maximum(own, sources))
     return tf.clip_by_value(cosines, -1.0, 1.0), ratios

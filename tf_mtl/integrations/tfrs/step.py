@@ -69,8 +69,7 @@ class TrainStep:
         """Tells the aggregator the losses of the batch after its update."""
         # Metrics and running means saw the batch twice.
         self._after_forward.put_back_unless(tf.constant(False))
-        updated = self._aggregator.updated_losses(lambda: tf.stack(losses))
-        self._aggregator.observe(updated, self._present)
+        self._aggregator.observe(tf.stack(losses), self._present)
 
     @_as_it_is
     def finish(self) -> tf.Tensor:
