@@ -9,6 +9,11 @@ import tensorflow as tf
 # Ridge of a scaled Newton system of size 1, so that rounding leaves it definite.
 _RIDGE = 8.0 * float(np.finfo(np.float64).eps)
 
+# Where the mean product of primal and dual variables is below the first number, a step
+# that multiplies it by the second is made of rounding errors.
+_CONVERGED = float(np.finfo(np.float64).eps)
+_DIVERGES = 100.0
+
 # Takes the wanted change of the products of primal and dual variables, and the
 # changes of the free variables in the predictor (None in the predictor itself).
 # Returns the relative changes of the primal variables and the changes of the free.
@@ -29,7 +34,8 @@ def follow_central_path(
     predictor aims at products `primal * dual` of 0, and shows how far one gets. The
     corrector aims at equal products, the smaller the better the predictor did, and
     allows for its second-order terms. Changes are relative to the variables, which
-    may so shrink by many decades without loss of digits.
+    may so shrink by many decades without loss of digits. Once rounding errors are all
+    that is left to follow, the variables stay where they are.
 
     Args:
         linearize: function of `primal`, `dual` and `free`, returns a `Solve`.
@@ -66,10 +72,17 @@ def follow_central_path(
             tf.math.divide_no_nan(aim, products) - active - second_order - change
         )
         length = step_length(change, dual_change, share)
-        primal *= 1.0 + length * change
-        dual *= 1.0 + length * dual_change
-        free = tf.nest.map_structure(lambda x, d: x + length * d, free, free_change)
-        return primal, dual, free
+        new_primal = primal * (1.0 + length * change)
+        new_dual = dual * (1.0 + length * dual_change)
+        new_mean = tf.reduce_sum(new_primal * new_dual, -1, keepdims=True) / count
+        # Not so where it is NaN.
+        is_progress = (mean >= _CONVERGED) | (new_mean <= _DIVERGES * mean)
+        new_free = tf.nest.map_structure(lambda x, d: x + length * d, free, free_change)
+        return tf.nest.map_structure(
+            lambda new, old: tf.where(is_progress, new, old),
+            (new_primal, new_dual, new_free),
+            (primal, dual, free),
+        )
 
     primal, _, _ = tf.while_loop(
         lambda *_: True, step, (primal, dual, free), maximum_iterations=num_steps

@@ -9,7 +9,7 @@ from tf_mtl.aggregators.solvers.interior_point import (
     newton_solver,
 )
 
-# With 60, one to four of a hundred problems with norms 20 decades apart are not solved.
+# With 60, up to four of a hundred problems with norms 20 decades apart are not solved.
 _NUM_STEPS = 100
 # The ball is curved: close to its surface steps would become short.
 _SHARE = 0.9
