@@ -7,8 +7,9 @@ Examples:
 
 For each architecture (20 features with ids x 16, 4 experts 128-64, towers of 64, unless
 told otherwise, as far as it has such sizes) a Shared-Bottom model with about the same
-number of parameters takes turns with it. Printed: median time of a train step with
-equal weights, and of a call of the exported model, with their ratios to Shared-Bottom.
+number of parameters takes turns with it. Printed: time of a train step with equal
+weights, and of a call of the exported model, medians of the means of the turns, with
+their ratios to Shared-Bottom.
 """
 
 from absl import flags
