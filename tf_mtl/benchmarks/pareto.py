@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -101,7 +100,7 @@ def run(
     epochs: int = 100,
     steps_per_epoch: int = 500,
     learning_rate: float = 1e-3,
-    out: TextIO = sys.stdout,
+    out: TextIO | None = None,
 ) -> list[Run]:
     """Runs Adam from each start along the directions of each method.
 
@@ -111,7 +110,7 @@ def run(
         epochs: int. One point of the path is kept for each.
         steps_per_epoch: int.
         learning_rate: float.
-        out: where progress is printed.
+        out: where progress is printed; None: standard output.
 
     Returns:
         list of `Run`, by method and start.
