@@ -146,10 +146,10 @@ class Router:
             products = reduce_fn(products)
         cosines, ratios = _geometry(products)
         ratios = tf.pow(ratios, self.gamma)
-        added = self._added(cosines, ratios, present)
-        # Of the branches of primary tasks. Secondary tasks stay as they are.
-        routed = [self._routed(block, added) for block in rows]
-        squares = reduce_fn(tf.add_n([_squares(block) for block in routed]))
+        matrix = self._matrix(cosines, ratios, present)
+        routed = [self._routed(block, matrix) for block in rows]
+        norms = _norms(products, matrix, routed, reduce_fn)
+        # Secondary tasks stay as they are.
         routed = [
             tf.concat([tf.cast(new, leaf.dtype), leaf[2 * num_primary :]], axis=0)
             for new, leaf in zip(routed, leaves, strict=True)
@@ -157,7 +157,7 @@ class Router:
         return Routes(
             tf.nest.pack_sequence_as(gradients, routed),
             gradients,
-            tf.transpose(tf.reshape(tf.sqrt(squares), [2, num_primary])),
+            norms,
             cosines,
             ratios,
         )
@@ -174,10 +174,10 @@ class Router:
             return tf.transpose(products, [2, 0, 1])
         return tf.reduce_sum(products, axis=range(2, products.shape.rank))
 
-    def _added(
+    def _matrix(
         self, cosines: tf.Tensor, ratios: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
-        """What is added to the gradients of primary tasks.
+        """Coefficients of all gradients in the routed ones of primary tasks.
 
         Args:
             cosines: `(..., num_primary, num_sources)`.
@@ -185,8 +185,8 @@ class Router:
             present: bool `(num_sources,)`.
 
         Returns:
-            Coefficients of the sources in what the dedicated branches and the shared
-            halves take, `(..., 2 * num_primary, num_sources)`.
+            Tensor `(..., 2 * num_primary, num_branches)`: rows are the dedicated
+            branches and the shared halves.
         """
         num_primary, num_sources = cosines.shape[-2:]
         is_half = tf.eye(num_primary, num_sources, dtype=cosines.dtype)
@@ -213,20 +213,19 @@ class Router:
         to_half = -shares * tf.minimum(half_cosine * cosines, 0.0)
         to_half = tf.reduce_sum(to_half, axis=-1, keepdims=True)
         # A dedicated branch takes from all sources, a shared half from itself alone.
-        return tf.concat([to_own, is_half * to_half], axis=-2)
+        taken = tf.concat([to_own, is_half * to_half], axis=-2)
+        before = [[0, 0]] * (taken.shape.rank - 1) + [[num_primary, 0]]
+        own = tf.eye(2 * num_primary, num_primary + num_sources, dtype=taken.dtype)
+        return own + tf.pad(taken, before)
 
-    def _routed(self, rows: tf.Tensor, added: tf.Tensor) -> tf.Tensor:
+    def _routed(self, rows: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
         """Routed gradients of the dedicated branches and the shared halves."""
-        num_taking = added.shape[-2]
-        sources = rows[num_taking // 2 :]
         if self.per_example:
-            taken = tf.einsum("bqn,nbu->qbu", added, sources)
-        else:
-            # A product with two rows at least: XLA would fuse one with a single row,
-            # and all that its coefficients are made of, into a loop, and compute them
-            # for each entry.
-            taken = tf.tensordot(added, sources, axes=1)
-        return rows[:num_taking] + taken
+            return tf.einsum("bqn,nbu->qbu", matrix, rows)
+        # All in one product of two rows at least: XLA would copy a part of `rows`, and
+        # fuse a product with a single row, and all that its coefficients are made of,
+        # into a loop, and compute them for each entry.
+        return tf.tensordot(matrix, rows, axes=1)
 
     def _check_shapes(self, leaves: list[tf.Tensor], num_primary: int) -> None:
         shapes = [tuple(leaf.shape) for leaf in leaves]
@@ -265,6 +264,23 @@ def _geometry(products: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     # 0 or 1 where a norm is 0.
     ratios = tf.math.divide_no_nan(own, tf.maximum(own, sources))
     return tf.clip_by_value(cosines, -1.0, 1.0), ratios
+
+
+def _norms(
+    products: tf.Tensor,
+    matrix: tf.Tensor,
+    routed: list[tf.Tensor],
+    reduce_fn: Callable[[tf.Tensor], tf.Tensor],
+) -> tf.Tensor:
+    """Norms `(num_primary, 2)` of routed gradients, see `Routes`."""
+    num_primary = matrix.shape[-2] // 2
+    dedicated = tf.add_n([_squares(block[:num_primary]) for block in routed])
+    # A shared half is a multiple of what it was.
+    factors = tf.linalg.diag_part(matrix[..., num_primary:, num_primary:])
+    halves = products[..., 0, num_primary : 2 * num_primary] * tf.square(factors)
+    if halves.shape.rank == 2:  # Of each example.
+        halves = reduce_fn(tf.reduce_sum(halves, axis=0))
+    return tf.sqrt(tf.stack([reduce_fn(dedicated), halves], axis=-1))
 
 
 def _squares(rows: tf.Tensor) -> tf.Tensor:
