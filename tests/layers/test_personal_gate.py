@@ -52,6 +52,44 @@ def test_one_layer_is_the_equation_of_the_paper(form, jit_compile):
 
 
 @every_form
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_gradients_are_those_of_the_equation(form, jit_compile):
+    layer = randomized(PersonalGate(), INPUTS[form])
+    (kernel,) = layer.weights
+    weight = RNG.normal(size=INPUTS[form].shape)
+
+    @tf.function(jit_compile=jit_compile)
+    def gradients(fn):
+        inputs, personal = tf.constant(INPUTS[form]), tf.constant(PERSONAL)
+        with tf.GradientTape() as tape:
+            tape.watch([inputs, personal])
+            loss = tf.reduce_sum(weight * fn(inputs, personal))
+        return tape.gradient(loss, [inputs, personal, kernel.value])
+
+    def equation(inputs, personal):
+        gates = 2 * tf.sigmoid(personal @ kernel.value)
+        return inputs * (gates if form == "slices" else gates[0])
+
+    for found, expected in zip(gradients(layer), gradients(equation), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(("logit", "expected"), [(-1e4, 0.0), (1e4, 2.0)])
+def test_gates_far_out_are_open_or_shut_and_finite(dtype, logit, expected):
+    layer = PersonalGate(dtype=dtype)
+    inputs, personal = tf.ones([1, 1]), tf.constant([[logit]])
+    layer(inputs, personal)
+    layer.weights[0].assign([[[1.0]]])
+    with tf.GradientTape() as tape:
+        tape.watch([inputs, personal])
+        gated = layer(inputs, personal)
+    to_inputs, to_personal = tape.gradient(gated, [inputs, personal])
+    assert float(gated[0, 0]) == float(to_inputs[0, 0]) == expected
+    assert float(to_personal[0, 0]) == 0.0
+
+
+@every_form
 def test_hidden_layer(form):
     layer = randomized(PersonalGate(6, use_bias=True), INPUTS[form])
     kernel, bias, out_kernel, out_bias = (v.numpy() for v in layer.weights)

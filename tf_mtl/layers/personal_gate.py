@@ -83,7 +83,6 @@ class PersonalGate(keras.layers.Layer):
         self.gate = StackedDense(
             num_slices,
             inputs_shape[-1],
-            activation="sigmoid",
             use_bias=self.use_bias,
             kernel_initializer="zeros",
             shared_input=self.hidden is None,
@@ -98,8 +97,8 @@ class PersonalGate(keras.layers.Layer):
             personal = tf.stop_gradient(personal)
         if self.hidden is not None:
             personal = self.hidden(personal)
-        gates = 2.0 * self.gate(personal)
-        return inputs * (gates if inputs.shape.rank == 3 else gates[0])
+        logits = self.gate(personal)
+        return _gated(inputs, logits if inputs.shape.rank == 3 else logits[0])
 
     def compute_output_shape(
         self, inputs_shape: Sequence[int | None], personal_shape: Sequence[int | None]
@@ -116,3 +115,17 @@ class PersonalGate(keras.layers.Layer):
             "use_bias": self.use_bias,
             "stop_gradient": self.stop_gradient,
         }
+
+
+@tf.custom_gradient
+def _gated(inputs: tf.Tensor, logits: tf.Tensor) -> Any:
+    """Inputs times `2 * sigmoid(logits)`."""
+    # With the division last, XLA computes the product once. It would else fuse it, and
+    # what the inputs are made of, into each of its uses, the gradient among them.
+    divisor = 0.5 + 0.5 * tf.exp(-logits)
+    outputs = inputs / divisor
+
+    def grad(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return upstream / divisor, upstream * outputs * (1.0 - 0.5 / divisor)
+
+    return outputs, grad
