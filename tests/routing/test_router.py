@@ -165,12 +165,13 @@ def test_nested_gradients_are_one_long_vector():
 
 
 @pytest.mark.parametrize("per_example", [False, True])
-def test_replicas_that_hold_parts_of_the_batch_route_as_one(per_example):
-    part = random_rows(4)
+@pytest.mark.parametrize("num_primary", [1, 2])
+def test_replicas_that_hold_parts_of_the_batch_route_as_one(per_example, num_primary):
+    part = random_rows(5)
     router = Router(per_example=per_example)
     # Two replicas with equal parts: a sum over them doubles.
-    replica = router(part, 1, reduce_fn=lambda tensor: 2.0 * tensor)
-    whole = router(np.concatenate([part, part], axis=1), 1)
+    replica = router(part, num_primary, reduce_fn=lambda tensor: 2.0 * tensor)
+    whole = router(np.concatenate([part, part], axis=1), num_primary)
     assert_all_close(replica.gradients, whole.gradients[:, :4])
     assert_all_close([replica.norms], [whole.norms])
 
@@ -249,6 +250,8 @@ def test_results_are_finite_and_bounded(reading, per_example, gradients):
         return np.sqrt(np.sum(np.square(np.float64(tensor)), axis))
 
     slack, before, after = 1 + 1e-5, norms(gradients), norms(routes.gradients)
+    total = np.sqrt(np.sum(np.square(after[:4].reshape(4, -1)), axis=1))
+    np.testing.assert_allclose(routes.norms, total.reshape(2, 2).T, rtol=1e-5)
     assert np.all(after[2:4] <= 2 * slack * before[2:4])
     if reading == "paired":
         # Squares of less than 1e-38 are 0 in float32.

@@ -26,8 +26,8 @@ class PersonalGate(keras.layers.Layer):
     Call arguments:
         inputs: float tensor of shape `(batch, units)`; or `(num_slices, batch, units)`,
             each slice with a gate of its own.
-        personal: float tensor of shape `(batch, width)`; or a copy for each slice, see
-            `StackedDense`.
+        personal: float tensor of shape `(batch, width)`, of the same batch; or a copy
+            for each slice, see `StackedDense`.
 
     Returns:
         Tensor like `inputs`.
@@ -120,12 +120,16 @@ class PersonalGate(keras.layers.Layer):
 @tf.custom_gradient
 def _gated(inputs: tf.Tensor, logits: tf.Tensor) -> Any:
     """Inputs times `2 * sigmoid(logits)`."""
-    # With the division last, XLA computes the product once. It would else fuse it, and
-    # what the inputs are made of, into each of its uses, the gradient among them.
-    divisor = 0.5 + 0.5 * tf.exp(-logits)
-    outputs = inputs / divisor
+    # XLA on CPU repeats cheap operations, such as a product, in each of their uses,
+    # with all that they are fused with. A division it computes once: so it is last.
+    dtype = tf.float64 if inputs.dtype == tf.float64 else tf.float32
+    divisor = 0.5 + 0.5 * tf.exp(-tf.cast(logits, dtype))
+    outputs = tf.cast(inputs, dtype) / divisor
 
     def grad(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return upstream / divisor, upstream * outputs * (1.0 - 0.5 / divisor)
+        upstream = tf.cast(upstream, dtype)
+        to_inputs = upstream / divisor
+        to_logits = upstream * outputs * (1.0 - 0.5 / divisor)
+        return tf.cast(to_inputs, inputs.dtype), tf.cast(to_logits, logits.dtype)
 
-    return outputs, grad
+    return tf.cast(outputs, inputs.dtype), grad

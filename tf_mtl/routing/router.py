@@ -92,7 +92,8 @@ class Router:
         `Routes`. Routed gradients have the dtypes of the gradients; inner products and
         all else are float32, or float64 if the gradients are, so that float32 norms
         below 1e-19 count as 0. A gradient that is not finite gives results that are
-        not.
+        not, for all primary tasks. On a GPU, TensorFloat-32 rounds routed gradients to
+        about 1e-3, as it does all products of matrices.
 
     Raises:
         ValueError: if an argument is outside its range, or the shapes do not fit.
@@ -146,9 +147,9 @@ class Router:
             products = reduce_fn(products)
         cosines, ratios = _geometry(products)
         ratios = tf.pow(ratios, self.gamma)
-        matrix = self._matrix(cosines, ratios, present)
-        routed = [self._routed(block, matrix) for block in rows]
-        norms = _norms(products, matrix, routed, reduce_fn)
+        coefficients = self._coefficients(cosines, ratios, present)
+        routed = [self._routed(block, coefficients) for block in rows]
+        norms = _norms(products, coefficients, routed, reduce_fn)
         # Secondary tasks stay as they are.
         routed = [
             tf.concat([tf.cast(new, leaf.dtype), leaf[2 * num_primary :]], axis=0)
@@ -174,7 +175,7 @@ class Router:
             return tf.transpose(products, [2, 0, 1])
         return tf.reduce_sum(products, axis=range(2, products.shape.rank))
 
-    def _matrix(
+    def _coefficients(
         self, cosines: tf.Tensor, ratios: tf.Tensor, present: tf.Tensor
     ) -> tf.Tensor:
         """Coefficients of all gradients in the routed ones of primary tasks.
@@ -186,7 +187,7 @@ class Router:
 
         Returns:
             Tensor `(..., 2 * num_primary, num_branches)`: rows are the dedicated
-            branches and the shared halves.
+            branches and the shared halves, columns all branches.
         """
         num_primary, num_sources = cosines.shape[-2:]
         is_half = tf.eye(num_primary, num_sources, dtype=cosines.dtype)
@@ -214,18 +215,18 @@ class Router:
         to_half = tf.reduce_sum(to_half, axis=-1, keepdims=True)
         # A dedicated branch takes from all sources, a shared half from itself alone.
         taken = tf.concat([to_own, is_half * to_half], axis=-2)
-        before = [[0, 0]] * (taken.shape.rank - 1) + [[num_primary, 0]]
+        paddings = [[0, 0]] * (taken.shape.rank - 1) + [[num_primary, 0]]
         own = tf.eye(2 * num_primary, num_primary + num_sources, dtype=taken.dtype)
-        return own + tf.pad(taken, before)
+        return own + tf.pad(taken, paddings)
 
-    def _routed(self, rows: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+    def _routed(self, rows: tf.Tensor, coefficients: tf.Tensor) -> tf.Tensor:
         """Routed gradients of the dedicated branches and the shared halves."""
         if self.per_example:
-            return tf.einsum("bqn,nbu->qbu", matrix, rows)
-        # All in one product of two rows at least: XLA would copy a part of `rows`, and
-        # fuse a product with a single row, and all that its coefficients are made of,
-        # into a loop, and compute them for each entry.
-        return tf.tensordot(matrix, rows, axes=1)
+            return tf.einsum("bqn,nbu->qbu", coefficients, rows)
+        # One product over all rows: XLA on CPU would copy a slice of them. It has two
+        # rows or more: XLA would fuse a single one into a loop, and compute all that
+        # its coefficients are made of again for each entry.
+        return tf.tensordot(coefficients, rows, axes=1)
 
     def _check_shapes(self, leaves: list[tf.Tensor], num_primary: int) -> None:
         shapes = [tuple(leaf.shape) for leaf in leaves]
@@ -268,19 +269,22 @@ def _geometry(products: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 def _norms(
     products: tf.Tensor,
-    matrix: tf.Tensor,
+    coefficients: tf.Tensor,
     routed: list[tf.Tensor],
     reduce_fn: Callable[[tf.Tensor], tf.Tensor],
 ) -> tf.Tensor:
     """Norms `(num_primary, 2)` of routed gradients, see `Routes`."""
-    num_primary = matrix.shape[-2] // 2
+    num_primary = coefficients.shape[-2] // 2
     dedicated = tf.add_n([_squares(block[:num_primary]) for block in routed])
     # A shared half is a multiple of what it was.
-    factors = tf.linalg.diag_part(matrix[..., num_primary:, num_primary:])
+    factors = tf.linalg.diag_part(coefficients[..., num_primary:, num_primary:])
     halves = products[..., 0, num_primary : 2 * num_primary] * tf.square(factors)
-    if halves.shape.rank == 2:  # Of each example.
-        halves = reduce_fn(tf.reduce_sum(halves, axis=0))
-    return tf.sqrt(tf.stack([reduce_fn(dedicated), halves], axis=-1))
+    if halves.shape.rank == 1:
+        squares = tf.stack([reduce_fn(dedicated), halves], axis=-1)
+    else:  # Of each example, which is whole on its replica.
+        halves = tf.reduce_sum(halves, axis=0)
+        squares = reduce_fn(tf.stack([dedicated, halves], axis=-1))
+    return tf.sqrt(squares)
 
 
 def _squares(rows: tf.Tensor) -> tf.Tensor:
