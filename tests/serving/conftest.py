@@ -1,11 +1,5 @@
 """One small exported model, and a server of it, for all tests of serving."""
 
-import json
-import threading
-import time
-import urllib.error
-import urllib.request
-
 import grpc
 import numpy as np
 import pytest
@@ -13,7 +7,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tf_mtl import Task, export, models
-from tf_mtl.serving import Server, ServerConfig, saved_model
+from tf_mtl.serving import Server, ServerConfig
 
 from ..export.conftest import RAW, Saved, make_preprocessor, to_examples
 
@@ -82,47 +76,3 @@ def status_of(call, *args, **kwargs):
     with pytest.raises(grpc.RpcError) as caught:
         call(*args, **kwargs)
     return caught.value.code(), caught.value.details()
-
-
-class Gate:
-    """Holds every request that is computed, until it is opened."""
-
-    def __init__(self):
-        self.opened = threading.Event()
-        self.entered = 0
-
-    def hold(self, run):
-        def held(*args):
-            self.entered += 1
-            assert self.opened.wait(30)
-            return run(*args)
-
-        return held
-
-    def wait_for(self, count):
-        end = time.monotonic() + 30
-        while self.entered < count:
-            assert time.monotonic() < end
-            time.sleep(0.001)
-
-
-@pytest.fixture
-def gate(monkeypatch):
-    gate = Gate()
-    monkeypatch.setattr(
-        saved_model.Servable, "run", gate.hold(saved_model.Servable.run)
-    )
-    yield gate
-    gate.opened.set()
-
-
-def post(server):
-    """Code of the answer to a request by REST."""
-    url = f"http://127.0.0.1:{server.rest_port}/v1/models/feed:predict"
-    body = json.dumps({"signature_name": "serve_examples", "inputs": [""]}).encode()
-    try:
-        with urllib.request.urlopen(url, body) as response:
-            return response.status
-    except urllib.error.HTTPError as error:
-        error.close()
-        return error.code
